@@ -1,0 +1,97 @@
+//! Requests and replies.
+
+use crate::{Ban, Event, StatusReport};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Asked of the core over its unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    Status,
+    /// Newest first.
+    Events {
+        limit: u32,
+    },
+    /// Live bans, soonest to end first, permanent ones last.
+    Blocks,
+    Block {
+        source: IpNet,
+        /// `None`: permanent.
+        duration: Option<Duration>,
+        note: String,
+        /// Block even the asker's own or a never-blocked address.
+        force: bool,
+    },
+    Unblock {
+        source: IpNet,
+    },
+    /// What would change, without changing it. `policy`: the text of a policy file.
+    Plan {
+        policy: String,
+        file: String,
+    },
+    Apply {
+        policy: String,
+        file: String,
+    },
+    /// Read the policy file again.
+    Reload,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    Status {
+        report: Box<StatusReport>,
+    },
+    Events {
+        events: Vec<Event>,
+    },
+    Blocks {
+        bans: Vec<Ban>,
+    },
+    Blocked {
+        ban: Ban,
+    },
+    /// Whether there was a ban to lift.
+    Unblocked {
+        was_blocked: bool,
+    },
+    /// One line per change, as a person reads it.
+    Plan {
+        changes: Vec<String>,
+        warnings: Vec<String>,
+        nft: String,
+    },
+    Applied {
+        revision: u64,
+        changes: Vec<String>,
+        warnings: Vec<String>,
+    },
+    Refused {
+        refusal: Refusal,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// One sentence: what failed and what to do.
+    pub message: String,
+    /// Diagnostics of a policy, ready to print; empty for other refusals.
+    pub detail: String,
+}
+
+/// Told by the core to the status worker, over their socket pair. Nothing travels the other way but [`WorkerReady`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tell", rename_all = "kebab-case")]
+pub enum StatusFeed {
+    Snapshot { report: Box<StatusReport> },
+}
+
+/// Told once by a worker when its sandbox is closed and it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReady;

@@ -1,0 +1,42 @@
+//! Desired and observed state of one Glacis host, and the pure difference between them.
+//!
+//! Owns the vocabulary that every other crate speaks: a [`Plan`] is what the policy asks for, an
+//! [`Observed`] is what the kernel has, and [`Changes`] is the way from one to the other. Nothing
+//! here touches a socket, a file or a clock.
+
+pub mod changes;
+pub mod interface;
+pub mod nft;
+pub mod scan;
+
+pub use changes::{Changes, LinkChange, Observed, ObservedLink};
+pub use interface::{Addressing, InterfacePlan, Mac, PciAddress, RoutePlan};
+pub use scan::{AutoBlock, AutoBlockMode, ScanPlan, SourceGroup};
+
+use std::net::SocketAddr;
+
+/// Everything the policy asks of the host, with no name left to resolve.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// In policy order.
+    pub interfaces: Vec<InterfacePlan>,
+    pub sysctls: Vec<Sysctl>,
+    pub ruleset: nft::Ruleset,
+    /// `None`: scan awareness is off and the TC program only drops banned sources.
+    pub scan: Option<ScanPlan>,
+    pub status: Option<StatusPlan>,
+}
+
+/// One kernel parameter, as the path below `/proc/sys` and its value without a newline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sysctl {
+    pub path: String,
+    pub value: String,
+}
+
+/// Where the read-only status endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusPlan {
+    /// At least one; wildcard addresses, because the ruleset decides who may reach them.
+    pub listen: Vec<SocketAddr>,
+}

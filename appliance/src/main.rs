@@ -1,0 +1,2 @@
+//! The Glacis binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Stub; replaced when the crate is written.
