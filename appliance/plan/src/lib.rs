@@ -5,6 +5,7 @@
 //! here touches a socket, a file or a clock.
 
 pub mod changes;
+pub mod closed;
 pub mod interface;
 pub mod nft;
 pub mod scan;
