@@ -3,3 +3,4 @@
 //! A test that needs root and has none fails with the reason; it never skips.
 
 pub mod netns;
+pub mod vm;

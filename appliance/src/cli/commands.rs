@@ -1,0 +1,149 @@
+//! What each command does.
+
+use super::client::{self, AskError};
+use super::output;
+use crate::policy_file::{self, PolicyFileError};
+use glacis_control::{Reply, Request};
+use glacis_image::ImageError;
+use glacis_plan::nft::text;
+use glacis_policy::Facts;
+use ipnet::IpNet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
+    #[error("the daemon answered something else than was asked: {0:?}; are both sides of the same version?")]
+    OddReply(Box<Reply>),
+    #[error("cannot find this binary's own file to pack: {0}. Name it with --binary")]
+    OwnBinary(io::Error),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+type Outcome = Result<ExitCode, CommandError>;
+
+fn odd(reply: Reply) -> CommandError {
+    CommandError::OddReply(Box::new(reply))
+}
+
+pub fn check(file: &Path) -> Outcome {
+    let checked = policy_file::read_and_compile(file, Facts::default())?;
+    for warning in &checked.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let rules: usize = checked.plan.ruleset.tables.iter().flat_map(|t| &t.chains).map(|c| c.rules.len()).sum();
+    println!("{}: {} expectations hold, {rules} kernel rules", file.display(), checked.policy.expects.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn plan_offline(file: &Path, nft: bool) -> Outcome {
+    let checked = policy_file::read_and_compile(file, Facts::default())?;
+    if nft {
+        print!("{}", text::render(&checked.plan.ruleset));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let changes = glacis_plan::Changes::between(&checked.plan, &glacis_plan::Observed::default());
+    let lines = glacis_plan::describe(&changes, None, &checked.plan);
+    output::changes(&lines, &checked.warnings);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn plan(socket: &Path, file: &Path, nft: bool) -> Outcome {
+    let policy = policy_file::read_text(file)?;
+    match client::ask(socket, &Request::Plan { policy, file: absolute(file) })? {
+        Reply::Plan { nft: ruleset, .. } if nft => print!("{ruleset}"),
+        Reply::Plan { changes, warnings, .. } => output::changes(&changes, &warnings),
+        reply => return Err(odd(reply)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn apply(socket: &Path, file: Option<&Path>) -> Outcome {
+    let request = match file {
+        Some(file) => Request::Apply { policy: policy_file::read_text(file)?, file: absolute(file) },
+        None => Request::Reload,
+    };
+    match client::ask(socket, &request)? {
+        Reply::Applied { revision, changes, warnings } => {
+            output::changes(&changes, &warnings);
+            println!("applied as revision {revision}");
+            Ok(ExitCode::SUCCESS)
+        }
+        reply => Err(odd(reply)),
+    }
+}
+
+pub fn status(socket: &Path, json: bool) -> Outcome {
+    match client::ask(socket, &Request::Status)? {
+        Reply::Status { report } if json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Reply::Status { report } => output::status(&report),
+        reply => return Err(odd(reply)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn events(socket: &Path, limit: u32, json: bool) -> Outcome {
+    match client::ask(socket, &Request::Events { limit })? {
+        Reply::Events { events } if json => println!("{}", serde_json::to_string_pretty(&events)?),
+        Reply::Events { events } => output::events(&events),
+        reply => return Err(odd(reply)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn blocks(socket: &Path, json: bool) -> Outcome {
+    match client::ask(socket, &Request::Blocks)? {
+        Reply::Blocks { bans } if json => println!("{}", serde_json::to_string_pretty(&bans)?),
+        Reply::Blocks { bans } => output::bans(&bans),
+        reply => return Err(odd(reply)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn block(socket: &Path, source: IpNet, duration: Option<Duration>, note: String, force: bool) -> Outcome {
+    match client::ask(socket, &Request::Block { source, duration, note, force })? {
+        Reply::Blocked { ban } => {
+            output::bans(&[ban]);
+            Ok(ExitCode::SUCCESS)
+        }
+        reply => Err(odd(reply)),
+    }
+}
+
+pub fn unblock(socket: &Path, source: IpNet) -> Outcome {
+    match client::ask(socket, &Request::Unblock { source })? {
+        Reply::Unblocked { was_blocked: true } => {
+            println!("{source} is no longer blocked");
+            Ok(ExitCode::SUCCESS)
+        }
+        Reply::Unblocked { was_blocked: false } => {
+            eprintln!("glacis: {source} was not blocked; `glacis blocks` lists what is");
+            Ok(ExitCode::FAILURE)
+        }
+        reply => Err(odd(reply)),
+    }
+}
+
+pub fn build_image(policy: &Path, output: &Path, binary: Option<PathBuf>, cmdline: &str) -> Outcome {
+    let checked = policy_file::read_and_compile(policy, Facts::default())?;
+    let binary = match binary {
+        Some(binary) => binary,
+        None => std::env::current_exe().map_err(CommandError::OwnBinary)?,
+    };
+    crate::image_build::build(&binary, &checked.text, output, cmdline)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The daemon may run in another folder.
+fn absolute(file: &Path) -> String {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string()
+}

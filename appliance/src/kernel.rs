@@ -1,0 +1,51 @@
+//! The one thread that touches nf_tables and the TC program.
+//!
+//! Netlink answers a batch inside `send`, and a million elements take seconds there, so this work has a thread of
+//! its own. Jobs run one after the other: a ban and a reload cannot race.
+
+use glacis_loader::TcProgram;
+use glacis_netlink::nft::{Connection, NftError};
+use std::sync::mpsc;
+use std::thread;
+use tokio::sync::oneshot;
+
+/// What only the kernel thread holds.
+pub struct KernelState {
+    pub nft: Connection,
+    /// `None` until the program was loaded.
+    pub tc: Option<TcProgram>,
+}
+
+type Job = Box<dyn FnOnce(&mut KernelState) + Send>;
+
+/// A handle to the kernel thread; the thread ends when the handle does.
+pub struct Kernel {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Kernel {
+    pub fn start() -> Result<Self, NftError> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let mut state = KernelState { nft: Connection::open()?, tc: None };
+        thread::Builder::new()
+            .name("kernel".to_owned())
+            .spawn(move || {
+                for job in queue {
+                    job(&mut state);
+                }
+            })
+            .map_err(NftError::from)?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs a job on the kernel thread and waits for its result. The daemon awaits each job before the next, so at
+    /// most one is ever queued.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut KernelState) -> T + Send + 'static) -> T {
+        let (reply, result) = oneshot::channel();
+        let job: Job = Box::new(move |state| {
+            let _ = reply.send(job(state));
+        });
+        self.jobs.send(job).expect("the kernel thread lives as long as its handle");
+        result.await.expect("a job sends its result, and a panic ends the process")
+    }
+}

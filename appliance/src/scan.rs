@@ -1,0 +1,262 @@
+//! The scan detector: from cumulative probe counts to records, and to sources that scanned enough.
+//!
+//! Pure: it is handed counts and times and returns what follows. It bans nobody and writes nothing.
+
+use glacis_control::{BanReason, Protocol, ScanHit, UnixMillis};
+use glacis_plan::{AutoBlock, SourceGroup};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Slices of the rolling window: the window's edge is exact to a sixtieth of it.
+const SLICES: u64 = 60;
+/// Sources watched at once. Past it, those that have been silent longest are forgotten and counted.
+const SOURCES_MAX: usize = 16_384;
+/// How many are forgotten together, so that a flood of sources costs each of them little.
+const SOURCES_FORGOTTEN: usize = SOURCES_MAX / 8;
+/// Distinct ports remembered per source; enough to say "many".
+const PORTS_MAX: usize = 256;
+/// Probe keys whose last cumulative count is remembered: the size of the kernel's own table.
+const KEYS_MAX: usize = 65_536;
+
+/// What the kernel counted for one source, port and protocol since the key was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProbeKey {
+    pub source: IpAddr,
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+/// A source whose hits within the window reached the threshold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    pub source: IpNet,
+    pub reason: BanReason,
+}
+
+/// What one observation leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    pub hit: Option<ScanHit>,
+    pub trigger: Option<Trigger>,
+}
+
+#[derive(Debug, Default)]
+pub struct Detector {
+    settings: Option<AutoBlock>,
+    seen: HashMap<ProbeKey, u64>,
+    sources: BTreeMap<IpNet, Source>,
+    forgotten: u64,
+}
+
+impl Detector {
+    /// Takes new settings; counts go on where they were unless the grouping changed.
+    pub fn configure(&mut self, settings: Option<AutoBlock>) {
+        let group = |s: &Option<AutoBlock>| s.as_ref().map(|s| (s.group, s.window));
+        if group(&settings) != group(&self.settings) {
+            self.sources.clear();
+        }
+        self.settings = settings;
+    }
+
+    /// Sources that were forgotten because the table was full.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Takes the cumulative count of a key. A count below the last one means that the kernel evicted the key and
+    /// began anew.
+    pub fn observe(&mut self, key: ProbeKey, cumulative: u64, at: UnixMillis) -> Findings {
+        let before = self.seen.get(&key).copied().unwrap_or(0);
+        let hits = if cumulative >= before { cumulative - before } else { cumulative };
+        if hits == 0 {
+            return Findings::default();
+        }
+        self.remember(key, cumulative);
+        let hit = ScanHit { source: key.source, port: key.port, protocol: key.protocol, at, hits };
+        Findings { hit: Some(hit), trigger: self.count(&hit) }
+    }
+
+    /// Forgets what a source did, after it was blocked or unblocked.
+    pub fn forgive(&mut self, source: &IpNet) {
+        self.sources.retain(|known, _| !source.contains(known));
+    }
+
+    fn remember(&mut self, key: ProbeKey, cumulative: u64) {
+        if self.seen.len() >= KEYS_MAX && !self.seen.contains_key(&key) {
+            // The kernel's table is no larger, so half of what is known here is about keys it has evicted.
+            let mut keep = false;
+            self.seen.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.seen.insert(key, cumulative);
+    }
+
+    fn forget_the_silent(&mut self) {
+        let mut times: Vec<UnixMillis> = self.sources.values().map(|s| s.last).collect();
+        let (_, edge, _) = times.select_nth_unstable(SOURCES_FORGOTTEN - 1);
+        let edge = *edge;
+        let mut left = SOURCES_FORGOTTEN;
+        self.sources.retain(|_, source| {
+            let forget = left > 0 && source.last <= edge;
+            left -= usize::from(forget);
+            !forget
+        });
+        self.forgotten += SOURCES_FORGOTTEN as u64;
+    }
+
+    fn count(&mut self, hit: &ScanHit) -> Option<Trigger> {
+        let settings = self.settings.as_ref()?;
+        let group = group_of(hit.source, settings.group);
+        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&group) {
+            self.forget_the_silent();
+        }
+        let source = self.sources.entry(group).or_default();
+        source.add(hit, settings.window);
+        let hits = source.hits(hit.at, settings.window);
+        (hits >= u64::from(settings.threshold)).then(|| Trigger {
+            source: group,
+            reason: BanReason::Scan {
+                hits,
+                ports: source.ports.len() as u32,
+                window_seconds: settings.window.as_secs(),
+            },
+        })
+    }
+}
+
+/// The prefix by which an address is counted.
+pub fn group_of(address: IpAddr, group: SourceGroup) -> IpNet {
+    let bits = match address {
+        IpAddr::V4(_) => group.v4.min(32),
+        IpAddr::V6(_) => group.v6.min(128),
+    };
+    IpNet::new(address, bits).expect("the prefix length is within the family's").trunc()
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    /// Hits by slice number, oldest first; at most [`SLICES`] of them.
+    slices: BTreeMap<u64, u64>,
+    /// Probed ports with the slice of their last probe; at most [`PORTS_MAX`] of them.
+    ports: BTreeMap<u16, u64>,
+    last: UnixMillis,
+}
+
+impl Source {
+    fn add(&mut self, hit: &ScanHit, window: Duration) {
+        let slice = slice_of(hit.at, window);
+        *self.slices.entry(slice).or_default() += hit.hits;
+        self.last = self.last.max(hit.at);
+        if self.ports.len() < PORTS_MAX || self.ports.contains_key(&hit.port) {
+            self.ports.insert(hit.port, slice);
+        }
+    }
+
+    fn hits(&mut self, now: UnixMillis, window: Duration) -> u64 {
+        let oldest = slice_of(now, window).saturating_sub(SLICES - 1);
+        self.slices = self.slices.split_off(&oldest);
+        self.ports.retain(|_, slice| *slice >= oldest);
+        self.slices.values().sum()
+    }
+}
+
+fn slice_of(at: UnixMillis, window: Duration) -> u64 {
+    let slice_ms = (window.as_millis() as u64 / SLICES).max(1);
+    at.0 / slice_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glacis_plan::AutoBlockMode;
+
+    fn settings(threshold: u32, window_seconds: u64) -> AutoBlock {
+        AutoBlock {
+            mode: AutoBlockMode::Enforce,
+            threshold,
+            window: Duration::from_secs(window_seconds),
+            duration: None,
+            group: SourceGroup::default(),
+            never: vec![],
+        }
+    }
+
+    fn key(source: &str, port: u16) -> ProbeKey {
+        ProbeKey { source: source.parse().unwrap(), port, protocol: Protocol::Tcp }
+    }
+
+    fn detector(threshold: u32, window_seconds: u64) -> Detector {
+        let mut detector = Detector::default();
+        detector.configure(Some(settings(threshold, window_seconds)));
+        detector
+    }
+
+    #[test]
+    fn the_threshold_is_the_hit_that_triggers() {
+        let mut d = detector(3, 60);
+        assert_eq!(d.observe(key("192.0.2.1", 1), 1, UnixMillis(1_000)).trigger, None);
+        assert_eq!(d.observe(key("192.0.2.1", 2), 1, UnixMillis(1_001)).trigger, None);
+        let trigger = d.observe(key("192.0.2.1", 3), 1, UnixMillis(1_002)).trigger.unwrap();
+        assert_eq!(trigger.source, "192.0.2.1/32".parse().unwrap());
+        assert_eq!(trigger.reason, BanReason::Scan { hits: 3, ports: 3, window_seconds: 60 });
+    }
+
+    #[test]
+    fn cumulative_counts_become_deltas_and_eviction_begins_anew() {
+        let mut d = detector(1_000, 60);
+        let hits = |d: &mut Detector, n| d.observe(key("192.0.2.1", 80), n, UnixMillis(5)).hit.map(|h| h.hits);
+        assert_eq!(hits(&mut d, 1), Some(1));
+        assert_eq!(hits(&mut d, 4), Some(3));
+        assert_eq!(hits(&mut d, 4), None);
+        assert_eq!(hits(&mut d, 2), Some(2));
+    }
+
+    #[test]
+    fn a14_window_is_rolling() {
+        let mut d = detector(10, 60);
+        for n in 0..9 {
+            assert_eq!(d.observe(key("192.0.2.1", n), 1, UnixMillis(u64::from(n) * 1_000)).trigger, None);
+        }
+        // 59 s after the first, one more is the tenth within the window.
+        let mut same = detector(10, 60);
+        for n in 0..9 {
+            same.observe(key("192.0.2.1", n), 1, UnixMillis(u64::from(n) * 1_000));
+        }
+        assert!(same.observe(key("192.0.2.1", 99), 1, UnixMillis(59_000)).trigger.is_some());
+        // 64 s after the first, the first five are out of it.
+        assert_eq!(d.observe(key("192.0.2.1", 99), 1, UnixMillis(64_000)).trigger, None);
+    }
+
+    #[test]
+    fn a29_ipv6_sources_count_by_64() {
+        let mut d = detector(2, 60);
+        assert_eq!(d.observe(key("2001:db8::1", 1), 1, UnixMillis(1)).trigger, None);
+        let trigger = d.observe(key("2001:db8::2", 2), 1, UnixMillis(2)).trigger.unwrap();
+        assert_eq!(trigger.source, "2001:db8::/64".parse().unwrap());
+        assert_eq!(d.observe(key("2001:db8:0:1::1", 1), 1, UnixMillis(3)).trigger, None);
+    }
+
+    #[test]
+    fn a_flood_of_sources_forgets_the_silent_ones_and_counts_them() {
+        let mut d = detector(100, 60);
+        for n in 0..=SOURCES_MAX as u32 {
+            let source = IpAddr::V4(std::net::Ipv4Addr::from(0x0a00_0000 + n));
+            d.observe(ProbeKey { source, port: 1, protocol: Protocol::Tcp }, 1, UnixMillis(u64::from(n)));
+        }
+        assert_eq!(d.forgotten(), SOURCES_FORGOTTEN as u64);
+        assert_eq!(d.sources.len(), SOURCES_MAX - SOURCES_FORGOTTEN + 1);
+        assert!(!d.sources.contains_key(&"10.0.0.0/32".parse().unwrap()));
+    }
+
+    #[test]
+    fn without_auto_block_hits_are_still_recorded() {
+        let mut d = Detector::default();
+        let found = d.observe(key("192.0.2.1", 1), 5, UnixMillis(1));
+        assert_eq!(found.hit.unwrap().hits, 5);
+        assert_eq!(found.trigger, None);
+    }
+}
