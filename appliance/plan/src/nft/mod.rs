@@ -5,6 +5,7 @@
 //! nft(8) and `linux/netfilter/nf_tables.h`.
 
 mod expr;
+mod inventory;
 mod name;
 mod set;
 mod statement;
@@ -15,6 +16,7 @@ pub mod transaction;
 pub use expr::{
     CtKey, Direction, Expr, FibFlags, FibResult, Field, MapSource, Match, MatchOp, MetaKey, Operand,
 };
+pub use inventory::Inventory;
 pub use name::{Name, NameError};
 pub use set::{Atom, Datatype, Element, ElementData, Elements, Key, KeyPart, MapData, Set, SetFlags, SetRef};
 pub use statement::{
@@ -25,4 +27,4 @@ pub use table::{
     BasePolicy, Chain, ChainType, CtTimeoutPolicy, Family, Flowtable, Hook, HookPoint, L4Proto, NfProto,
     Object, ObjectKind, Rule, Ruleset, Table,
 };
-pub use transaction::Op;
+pub use transaction::{Op, between, emptied, onto};
