@@ -1,1 +1,7 @@
-//! Stub; replaced when the crate is written.
+//! Codecs and protocol state machines driven by bytes and time.
+//!
+//! Owns what goes over a wire and what it means; never opens a socket, reads a clock or draws a
+//! random number: the caller passes in bytes, `now` and a random word, and carries out the outputs.
+
+pub mod dhcp4;
+pub mod udp4;
