@@ -1,1 +1,82 @@
-//! Stub; replaced when the crate is written.
+//! What the appliance remembers: scans, bans and events, in one LMDB environment.
+//!
+//! Owns the layout on disk, the one [`Store`] that writes, the [`Writer`] thread in front of it and the
+//! [`StoreReader`] that the status worker and the command line read with. It decides nothing: who is banned
+//! and for how long is the core's business.
+//!
+//! | database | key | value |
+//! |---|---|---|
+//! | `scans` | day, address, protocol, port (23 bytes) | hits, first, last (16 bytes) |
+//! | `bans` | family, address, prefix length (6 or 18 bytes) | until, since, then JSON |
+//! | `events` | id (8 bytes) | time, then JSON |
+//! | `meta` | name | `layout`, `next-event`, `policy-revision` |
+//!
+//! Every byte is described in [`layout`] and in `docs/store.md`. All integers are big-endian, so that the order
+//! of keys is the order of their values.
+//!
+//! **Durability.** What a call returned as committed is on disk: LMDB runs with its defaults, without `NOSYNC`
+//! and `NOMETASYNC`. Killing the process at any moment loses nothing that was committed.
+//!
+//! **Bounds.** The file grows by doubling up to [`Bounds::bytes_max`]. Scans may fill it up to
+//! [`RESERVE_BYTES`] below that; from there on hits are refused and counted in `dropped`, while bans, events
+//! and the removal of old days use the reserve. Retention makes room again.
+
+mod batch;
+mod environment;
+mod error;
+pub mod layout;
+mod query;
+mod reader;
+mod store;
+mod tables;
+mod writer;
+
+pub use batch::{Applied, BanChange, Batch};
+pub use error::StoreError;
+pub use query::{ScanFilter, Scans, SourceTotal, TopSources};
+pub use reader::{StoreReader, Totals};
+pub use store::Store;
+pub use writer::{
+    Acknowledge, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, QueueFull, Writer, WriterHandle,
+};
+
+/// Kept free of scans, in bytes, so that a store full of them still takes bans and can delete.
+pub const RESERVE_BYTES: usize = 2 << 20;
+
+/// How far a store may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Size of the map of a new store; rounded up to whole pages.
+    pub bytes_initial: usize,
+    /// Size that the file never exceeds; at least twice [`RESERVE_BYTES`].
+    pub bytes_max: usize,
+    /// The oldest events go when there are more.
+    pub events_max: u64,
+}
+
+impl Default for Bounds {
+    /// 64 MiB at first, 1 GiB at most, 100,000 events.
+    fn default() -> Self {
+        Self { bytes_initial: 64 << 20, bytes_max: 1 << 30, events_max: 100_000 }
+    }
+}
+
+impl Bounds {
+    /// Where the growth for scans ends.
+    fn scan_bytes_max(&self) -> usize {
+        self.bytes_max - RESERVE_BYTES
+    }
+
+    fn checked(self) -> Result<Self, StoreError> {
+        let whole = |bytes: usize| bytes.next_multiple_of(environment::PAGE_BYTES);
+        let bounds = Self {
+            bytes_initial: whole(self.bytes_initial),
+            bytes_max: whole(self.bytes_max),
+            events_max: self.events_max,
+        };
+        if bounds.bytes_max < 2 * RESERVE_BYTES || bounds.bytes_initial > bounds.scan_bytes_max() {
+            return Err(StoreError::Bounds(self));
+        }
+        Ok(bounds)
+    }
+}

@@ -1,0 +1,102 @@
+//! Reading, in any process, while the writer writes.
+
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::query::{self, ScanFilter, Scans, TopSources};
+use crate::tables::Tables;
+use crate::{StoreError, layout};
+use glacis_control::{Ban, Day, Event};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A store that can only be read. Every call sees one consistent snapshot of what is committed.
+///
+/// Open it before privileges are dropped: it needs `data.mdb` (opened `O_RDONLY`) and `lock.mdb`, where readers
+/// take their slots. Afterwards it opens nothing; it maps, unmaps and locks what it has (`mmap`, `munmap`,
+/// `madvise`, `fcntl`, `futex`, `pread64`).
+#[derive(Debug, Clone)]
+pub struct StoreReader {
+    environment: Arc<Environment>,
+}
+
+/// How much the store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// In pages that hold data.
+    pub bytes_used: u64,
+    pub scan_records: u64,
+    pub bans: u64,
+    pub events: u64,
+}
+
+impl StoreReader {
+    /// Opens the store that another process writes. A process that has a [`Store`](crate::Store) open uses
+    /// [`Store::reader`](crate::Store::reader): LMDB allows one environment per process and directory.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let environment = Environment::open_read_only(dir)?;
+        // The first transaction also takes the lock that tells the writer that this process lives.
+        environment.require_layout()?;
+        Ok(Self::of(Arc::new(environment)))
+    }
+
+    pub(crate) fn of(environment: Arc<Environment>) -> Self {
+        Self { environment }
+    }
+
+    /// Records that pass the filter: newest day first, in a day by descending address.
+    pub fn scans(&self, filter: &ScanFilter, limit: usize) -> Result<Scans, StoreError> {
+        self.environment.read("reading scans", |tables, txn| query::scans(tables.scans, txn, filter, limit))
+    }
+
+    /// The `n` sources with the most hits over the days, the busiest first.
+    pub fn top_sources(&self, days: RangeInclusive<Day>, n: usize) -> Result<TopSources, StoreError> {
+        self.environment
+            .read("adding up sources", |tables, txn| query::top_sources(tables.scans, txn, &days, n))
+    }
+
+    /// Newest first.
+    pub fn events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.environment.read("reading events", |tables, txn| {
+            tables
+                .events
+                .rev_iter(txn)?
+                .take(limit)
+                .map(|entry| {
+                    let (key, value) = entry?;
+                    Ok(layout::parse_event(key, value)?)
+                })
+                .collect::<Result<_, Fault>>()
+        })
+    }
+
+    /// Every ban, also those whose time is up, in the order of their prefixes.
+    pub fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.environment.read("reading bans", |tables, txn| {
+            tables
+                .bans
+                .iter(txn)?
+                .map(|entry| {
+                    let (key, value) = entry?;
+                    Ok(layout::parse_ban(key, value)?)
+                })
+                .collect::<Result<_, Fault>>()
+        })
+    }
+
+    /// Of the policy that was applied last; 0 before the first.
+    pub fn policy_revision(&self) -> Result<u64, StoreError> {
+        self.environment.read("reading the policy's revision", Tables::revision)
+    }
+
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        self.environment.read("counting records", |tables, txn| {
+            Ok(Totals {
+                bytes_used: tables.bytes_used(txn)?,
+                scan_records: tables.scans.len(txn)?,
+                bans: tables.bans.len(txn)?,
+                events: tables.events.len(txn)?,
+            })
+        })
+    }
+}

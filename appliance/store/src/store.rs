@@ -1,0 +1,289 @@
+//! The one writer.
+
+use crate::batch::Tallies;
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::layout::{self, ScanKey};
+use crate::tables::Tables;
+use crate::{Applied, BanChange, Batch, Bounds, StoreError, StoreReader};
+use glacis_control::report::StoreStatus;
+use glacis_control::{Ban, Day, Event, EventKind, ScanHit, UnixMillis};
+use heed::RwTxn;
+use ipnet::IpNet;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Records that one transaction of [`Store::retain`] removes at most, so that a ban never waits long behind it.
+const RETAIN_STEP: usize = 4096;
+/// Locked by the process that writes, for as long as it lives.
+const WRITER_LOCK: &str = "writer.lock";
+
+/// An open store that can write. All calls block on the disk; [`Writer`](crate::Writer) runs one on a thread.
+#[derive(Debug)]
+pub struct Store {
+    environment: Arc<Environment>,
+    bounds: Bounds,
+    /// Scan records that found no room since the store was opened.
+    dropped: AtomicU64,
+    /// Held, not used: the kernel lets go of the lock when the process dies.
+    _writer_lock: File,
+}
+
+/// What one step of retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retained {
+    /// So many records went, and there may be more to remove.
+    Some(usize),
+    /// The last ones went.
+    All(usize),
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is created with mode 0700 when it is missing.
+    pub fn open(dir: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        let bounds = bounds.checked()?;
+        let directory_error = |source| StoreError::Directory { path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(directory_error)?;
+        let writer_lock = lock_for_writing(dir)?;
+        let environment = Environment::create(dir, bounds.bytes_initial)?;
+        environment.establish_layout(bounds.bytes_max)?;
+        Ok(Self {
+            environment: Arc::new(environment),
+            bounds,
+            dropped: AtomicU64::new(0),
+            _writer_lock: writer_lock,
+        })
+    }
+
+    /// Reads in the process that writes. Another process opens a [`StoreReader`] of its own.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader::of(Arc::clone(&self.environment))
+    }
+
+    /// Commits the batch in one transaction. When it does not fit, its hits are dropped and counted and the
+    /// rest is committed from the reserve; [`StoreError::Full`] when even that has no room.
+    pub fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
+        let mut applied = self.apply_all(std::slice::from_ref(batch))?;
+        // One batch gives one outcome.
+        Ok(applied.pop().unwrap_or_default())
+    }
+
+    /// Commits all batches in one transaction, with one outcome for each.
+    pub(crate) fn apply_all(&self, batches: &[Batch]) -> Result<Vec<Applied>, StoreError> {
+        let tallies: Vec<Tallies> = batches.iter().map(|batch| batch.hits.iter().collect()).collect();
+        if tallies.iter().any(|tallies| !tallies.is_empty()) {
+            let bytes_max = self.bounds.scan_bytes_max();
+            let outcome = self.environment.write("committing a batch", bytes_max, |tables, txn| {
+                for tallies in &tallies {
+                    tables.add_scans(txn, tallies)?;
+                }
+                self.change_all(tables, txn, batches)
+            });
+            if !matches!(outcome, Err(StoreError::Full { .. })) {
+                return outcome;
+            }
+        }
+        let mut applied =
+            self.environment.write("committing a batch", self.bounds.bytes_max, |tables, txn| {
+                self.change_all(tables, txn, batches)
+            })?;
+        for (applied, tallies) in applied.iter_mut().zip(&tallies) {
+            applied.dropped = self.count_dropped(tallies);
+        }
+        Ok(applied)
+    }
+
+    fn change_all(
+        &self,
+        tables: &Tables,
+        txn: &mut RwTxn<'_>,
+        batches: &[Batch],
+    ) -> Result<Vec<Applied>, Fault> {
+        let applied = batches.iter().map(|batch| change(tables, txn, batch)).collect::<Result<_, _>>()?;
+        tables.trim_events(txn, self.bounds.events_max)?;
+        Ok(applied)
+    }
+
+    /// Commits hits in one transaction: counts add up, first and last widen. Returns how many records were
+    /// dropped because the store is full.
+    pub fn record(&self, hits: &[ScanHit]) -> Result<u64, StoreError> {
+        self.record_tallies(&hits.iter().collect())
+    }
+
+    pub(crate) fn record_tallies(&self, tallies: &Tallies) -> Result<u64, StoreError> {
+        if tallies.is_empty() {
+            return Ok(0);
+        }
+        let bytes_max = self.bounds.scan_bytes_max();
+        let outcome = self
+            .environment
+            .write("recording scans", bytes_max, |tables, txn| tables.add_scans(txn, tallies));
+        match outcome {
+            Ok(()) => Ok(0),
+            Err(StoreError::Full { .. }) => Ok(self.count_dropped(tallies)),
+            Err(error) => {
+                self.count_dropped(tallies);
+                Err(error)
+            }
+        }
+    }
+
+    fn count_dropped(&self, tallies: &Tallies) -> u64 {
+        let records = tallies.len() as u64;
+        self.dropped.fetch_add(records, Ordering::Relaxed);
+        records
+    }
+
+    /// Replaces the ban of the same prefix.
+    pub fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
+        self.apply(&Batch { bans: vec![BanChange::Put(ban)], ..Batch::default() }).map(|_| ())
+    }
+
+    /// The ban that was there.
+    pub fn remove_ban(&self, source: IpNet) -> Result<Option<Ban>, StoreError> {
+        let batch = Batch { bans: vec![BanChange::Remove(source)], ..Batch::default() };
+        Ok(self.apply(&batch)?.removed.pop())
+    }
+
+    /// Removes the bans whose time is up and appends [`EventKind::BanExpired`] for each, in one transaction.
+    /// Looks at the first bytes of every ban, about 0.1 µs each.
+    pub fn expire_bans(&self, now: UnixMillis) -> Result<Vec<Ban>, StoreError> {
+        let step = "expiring bans";
+        if self.environment.read(step, |tables, txn| tables.bans_over(txn, now))?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.environment.write(step, self.bounds.bytes_max, |tables, txn| {
+            let over = tables.bans_over(txn, now)?;
+            for ban in &over {
+                tables.take_ban(txn, &ban.source)?;
+                tables.append_event(txn, now, &EventKind::BanExpired { source: ban.source })?;
+            }
+            tables.trim_events(txn, self.bounds.events_max)?;
+            Ok(over)
+        })
+    }
+
+    /// Every ban, also those whose time is up.
+    pub fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.reader().bans()
+    }
+
+    pub fn append_event(&self, kind: &EventKind, now: UnixMillis) -> Result<Event, StoreError> {
+        self.environment.write("appending an event", self.bounds.bytes_max, |tables, txn| {
+            let event = tables.append_event(txn, now, kind)?;
+            tables.trim_events(txn, self.bounds.events_max)?;
+            Ok(event)
+        })
+    }
+
+    /// Removes the scans of days that ended, and the events that happened, `retention` ago or earlier.
+    /// Works in transactions of at most 4096 records. Returns how many went.
+    pub fn retain(&self, now: UnixMillis, retention: Duration) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            match self.retain_step(now, retention)? {
+                Retained::Some(records) => removed += records as u64,
+                Retained::All(records) => return Ok(removed + records as u64),
+            }
+        }
+    }
+
+    pub(crate) fn retain_step(&self, now: UnixMillis, retention: Duration) -> Result<Retained, StoreError> {
+        let oldest = UnixMillis(now.0.saturating_sub(retention.as_millis() as u64));
+        let step = "removing old records";
+        let old = self.environment.read(step, |tables, txn| old_keys(tables, txn, oldest))?;
+        let removed = old.scans.len() + old.events.len();
+        if removed > 0 {
+            self.environment.write(step, self.bounds.bytes_max, |tables, txn| {
+                for key in &old.scans {
+                    tables.scans.delete(txn, key.bytes())?;
+                }
+                for key in &old.events {
+                    tables.events.delete(txn, key)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(if removed < RETAIN_STEP { Retained::All(removed) } else { Retained::Some(removed) })
+    }
+
+    /// Takes the slots of dead readers away, whose snapshots keep the file growing. Returns how many there were.
+    pub fn clear_stale_readers(&self) -> Result<usize, StoreError> {
+        self.environment.clear_stale_readers()
+    }
+
+    pub fn stats(&self) -> Result<StoreStatus, StoreError> {
+        let totals = self.reader().totals()?;
+        Ok(StoreStatus {
+            bytes_used: totals.bytes_used,
+            bytes_max: self.bounds.bytes_max as u64,
+            scan_records: totals.scan_records,
+            events: totals.events,
+            dropped: self.dropped.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn lock_for_writing(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(WRITER_LOCK);
+    let directory_error = |source| StoreError::Directory { path: dir.to_owned(), source };
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(directory_error)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::AlreadyOpen { path: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(directory_error(source)),
+    }
+}
+
+/// All of a batch but its hits.
+fn change(tables: &Tables, txn: &mut RwTxn<'_>, batch: &Batch) -> Result<Applied, Fault> {
+    let mut applied = Applied::default();
+    for change in &batch.bans {
+        match change {
+            BanChange::Put(ban) => tables.put_ban(txn, ban)?,
+            BanChange::Remove(source) => applied.removed.extend(tables.take_ban(txn, source)?),
+        }
+    }
+    for (at, kind) in &batch.events {
+        applied.events.push(tables.append_event(txn, *at, kind)?);
+    }
+    if let Some(revision) = batch.policy_revision {
+        tables.set_revision(txn, revision)?;
+    }
+    Ok(applied)
+}
+
+struct OldKeys {
+    scans: Vec<ScanKey>,
+    events: Vec<Vec<u8>>,
+}
+
+/// At most [`RETAIN_STEP`] keys, the oldest first.
+fn old_keys(tables: &Tables, txn: &heed::RoTxn<'_>, oldest: UnixMillis) -> Result<OldKeys, Fault> {
+    let oldest_day = Day::of(oldest);
+    let mut old = OldKeys { scans: Vec::new(), events: Vec::new() };
+    for entry in tables.scans.iter(txn)?.take(RETAIN_STEP) {
+        let key = ScanKey::parse(entry?.0)?;
+        if key.day() >= oldest_day {
+            break;
+        }
+        old.scans.push(key);
+    }
+    for entry in tables.events.iter(txn)?.take(RETAIN_STEP - old.scans.len()) {
+        let (key, value) = entry?;
+        if layout::event_at(value)? >= oldest {
+            break;
+        }
+        old.events.push(key.to_vec());
+    }
+    Ok(old)
+}

@@ -1,0 +1,124 @@
+//! The four databases, and single reads and writes in them inside a transaction that someone else owns.
+
+use crate::batch::Tallies;
+use crate::error::Fault;
+use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_REVISION, Tally};
+use glacis_control::{Ban, Event, EventKind, UnixMillis};
+use heed::types::Bytes;
+use heed::{Database, RoTxn, RwTxn};
+use ipnet::IpNet;
+
+pub(crate) type Table = Database<'static, Bytes, Bytes>;
+
+/// Databases of one environment.
+pub(crate) const TABLE_COUNT: u32 = 4;
+pub(crate) const SCANS: &str = "scans";
+pub(crate) const BANS: &str = "bans";
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const META: &str = "meta";
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    pub scans: Table,
+    pub bans: Table,
+    pub events: Table,
+    pub meta: Table,
+}
+
+impl Tables {
+    /// `tallies` come in the order of their keys, so that neighbours meet a page while it is hot.
+    pub fn add_scans(&self, txn: &mut RwTxn<'_>, tallies: &Tallies) -> Result<(), Fault> {
+        for (key, tally) in tallies.iter() {
+            let total = match self.scans.get(txn, key.bytes())? {
+                Some(stored) => Tally::parse(stored)?.merged(*tally),
+                None => *tally,
+            };
+            self.scans.put(txn, key.bytes(), &total.bytes())?;
+        }
+        Ok(())
+    }
+
+    pub fn put_ban(&self, txn: &mut RwTxn<'_>, ban: &Ban) -> Result<(), Fault> {
+        Ok(self.bans.put(txn, &layout::ban_key(&ban.source), &layout::ban_value(ban)?)?)
+    }
+
+    pub fn take_ban(&self, txn: &mut RwTxn<'_>, source: &IpNet) -> Result<Option<Ban>, Fault> {
+        let key = layout::ban_key(source);
+        let Some(value) = self.bans.get(txn, &key)? else { return Ok(None) };
+        let ban = layout::parse_ban(&key, value)?;
+        self.bans.delete(txn, &key)?;
+        Ok(Some(ban))
+    }
+
+    /// Bans whose time is up, in the order of their keys.
+    pub fn bans_over(&self, txn: &RoTxn<'_>, now: UnixMillis) -> Result<Vec<Ban>, Fault> {
+        let mut over = Vec::new();
+        for entry in self.bans.iter(txn)? {
+            let (key, value) = entry?;
+            if layout::ban_until(value)?.is_some_and(|until| until <= now) {
+                over.push(layout::parse_ban(key, value)?);
+            }
+        }
+        Ok(over)
+    }
+
+    pub fn append_event(
+        &self,
+        txn: &mut RwTxn<'_>,
+        at: UnixMillis,
+        kind: &EventKind,
+    ) -> Result<Event, Fault> {
+        let id = self.counter(txn, META_NEXT_EVENT)?;
+        self.events.put(txn, &id.to_be_bytes(), &layout::event_value(at, kind)?)?;
+        self.set_counter(txn, META_NEXT_EVENT, id + 1)?;
+        Ok(Event { id, at, kind: kind.clone() })
+    }
+
+    /// Removes the oldest events above the bound.
+    pub fn trim_events(&self, txn: &mut RwTxn<'_>, events_max: u64) -> Result<(), Fault> {
+        while self.events.len(txn)? > events_max {
+            let Some((key, _)) = self.events.first(txn)? else { break };
+            let key = key.to_vec();
+            self.events.delete(txn, &key)?;
+        }
+        Ok(())
+    }
+
+    /// Zero when it was never set.
+    fn counter(&self, txn: &RoTxn<'_>, name: &[u8]) -> Result<u64, Fault> {
+        let stored = self.meta.get(txn, name)?;
+        Ok(stored.map(|bytes| layout::parse_u64("a counter", bytes)).transpose()?.unwrap_or(0))
+    }
+
+    fn set_counter(&self, txn: &mut RwTxn<'_>, name: &[u8], value: u64) -> Result<(), Fault> {
+        Ok(self.meta.put(txn, name, &value.to_be_bytes())?)
+    }
+
+    pub fn revision(&self, txn: &RoTxn<'_>) -> Result<u64, Fault> {
+        self.counter(txn, META_REVISION)
+    }
+
+    pub fn set_revision(&self, txn: &mut RwTxn<'_>, revision: u64) -> Result<(), Fault> {
+        self.set_counter(txn, META_REVISION, revision)
+    }
+
+    pub fn layout(&self, txn: &RoTxn<'_>) -> Result<Option<u32>, Fault> {
+        let stored = self.meta.get(txn, META_LAYOUT)?;
+        Ok(stored.map(layout::parse_version).transpose()?)
+    }
+
+    pub fn set_layout(&self, txn: &mut RwTxn<'_>, version: u32) -> Result<(), Fault> {
+        Ok(self.meta.put(txn, META_LAYOUT, &version.to_be_bytes())?)
+    }
+
+    /// Bytes in pages that hold data; pages that a later transaction may reuse do not count.
+    pub fn bytes_used(&self, txn: &RoTxn<'_>) -> Result<u64, Fault> {
+        let mut bytes = 0;
+        for table in [self.scans, self.bans, self.events, self.meta] {
+            let stat = table.stat(txn)?;
+            let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+            bytes += pages as u64 * u64::from(stat.page_size);
+        }
+        Ok(bytes)
+    }
+}

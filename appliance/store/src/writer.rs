@@ -1,0 +1,315 @@
+//! The thread in front of the store.
+//!
+//! Hits are added up in memory and committed together; orders (bans, events) are committed at once, those that
+//! wait at the same time in one transaction, and acknowledged afterwards. Nothing here blocks the caller: a queue
+//! that is full says so.
+
+use crate::batch::Tallies;
+use crate::store::Retained;
+use crate::{Applied, Batch, Store, StoreError, StoreReader};
+use glacis_control::report::StoreStatus;
+use glacis_control::{Ban, ScanHit, UnixMillis};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Hits wait no longer than this.
+pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// So many scan records are committed without waiting longer.
+pub const COMMIT_HITS: usize = 4096;
+/// Scan records that wait in memory; a hit that needs one more is dropped and counted.
+pub const QUEUE_HITS_MAX: usize = 65_536;
+/// Orders that wait in memory; one more is refused.
+const QUEUE_ORDERS_MAX: usize = 4096;
+/// Orders in one transaction.
+const COMMIT_ORDERS: usize = 256;
+/// How often the slots of dead readers are looked for.
+const STALE_READERS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Called on the writer's thread with what came of an order; must not block.
+pub type Acknowledge<T> = Box<dyn FnOnce(Result<T, Arc<StoreError>>) + Send>;
+
+/// As many orders wait as may, or the writer has stopped. Nothing was queued, nothing will be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot keep up or has stopped; the order was not queued")]
+pub struct QueueFull;
+
+/// Owner of the writer's thread. Dropping it commits what waits and ends the thread.
+#[derive(Debug)]
+pub struct Writer {
+    handle: WriterHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Gives work to the writer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    shared: Arc<Shared>,
+    reader: StoreReader,
+}
+
+impl Writer {
+    pub fn spawn(store: Store) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared {
+            store,
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        });
+        let reader = shared.store.reader();
+        let worker = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || worker.run())
+            .map_err(StoreError::Thread)?;
+        Ok(Self { handle: WriterHandle { shared, reader }, thread: Some(thread) })
+    }
+
+    pub fn handle(&self) -> WriterHandle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.handle.shared.lock().stopping = true;
+        self.handle.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+impl WriterHandle {
+    /// Whether the hit was taken. It is committed within [`COMMIT_INTERVAL`]; one that is not taken is counted.
+    pub fn try_record(&self, hit: &ScanHit) -> bool {
+        let mut queue = self.shared.lock();
+        let before = queue.hits.len();
+        let taken = !queue.stopping && queue.hits.add(hit, QUEUE_HITS_MAX);
+        let waiting = queue.hits.len();
+        if waiting > before && before == 0 {
+            queue.hits_due = Some(Instant::now() + COMMIT_INTERVAL);
+        }
+        drop(queue);
+        if !taken {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        // The first hit starts the clock, the last one that a commit waits for ends it.
+        if waiting > before && (before == 0 || waiting == COMMIT_HITS) {
+            self.shared.wake.notify_one();
+        }
+        taken
+    }
+
+    /// Queues changes that belong together. `done` learns when they are on disk.
+    pub fn commit(
+        &self,
+        batch: Batch,
+        done: impl FnOnce(Result<Applied, Arc<StoreError>>) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.order(Order::Apply(batch, Box::new(done)))
+    }
+
+    /// Queues [`Store::expire_bans`].
+    pub fn expire_bans(
+        &self,
+        now: UnixMillis,
+        done: impl FnOnce(Result<Vec<Ban>, Arc<StoreError>>) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.order(Order::Expire(now, Box::new(done)))
+    }
+
+    /// Queues [`Store::retain`]. It goes in steps, with other orders and hits between them.
+    pub fn retain(
+        &self,
+        now: UnixMillis,
+        retention: Duration,
+        done: impl FnOnce(Result<u64, Arc<StoreError>>) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.order(Order::Retain { now, retention, removed: 0, done: Box::new(done) })
+    }
+
+    /// Reads in this process; does not wait for the writer.
+    pub fn reader(&self) -> &StoreReader {
+        &self.reader
+    }
+
+    /// `dropped` includes what the queue refused.
+    pub fn stats(&self) -> Result<StoreStatus, StoreError> {
+        let mut status = self.shared.store.stats()?;
+        status.dropped += self.shared.dropped.load(Ordering::Relaxed);
+        Ok(status)
+    }
+
+    fn order(&self, order: Order) -> Result<(), QueueFull> {
+        let mut queue = self.shared.lock();
+        if queue.stopping || queue.orders.len() >= QUEUE_ORDERS_MAX {
+            return Err(QueueFull);
+        }
+        queue.orders.push_back(order);
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+}
+
+enum Order {
+    Apply(Batch, Acknowledge<Applied>),
+    Expire(UnixMillis, Acknowledge<Vec<Ban>>),
+    Retain { now: UnixMillis, retention: Duration, removed: u64, done: Acknowledge<u64> },
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Apply(..) => "Apply",
+            Self::Expire(..) => "Expire",
+            Self::Retain { .. } => "Retain",
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    hits: Tallies,
+    /// When the hits are to be committed; `None` while there are none.
+    hits_due: Option<Instant>,
+    orders: VecDeque<Order>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Hits that the queue refused.
+    dropped: AtomicU64,
+}
+
+/// What the thread does next.
+enum Work {
+    Orders(Vec<Order>),
+    Hits(Tallies),
+    StaleReaders,
+    Stop,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // No step between two changes of the queue can panic and leave it half-changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut stale_readers_due = Instant::now();
+        loop {
+            match self.next_work(stale_readers_due) {
+                Work::Orders(orders) => self.carry_out(orders),
+                Work::Hits(tallies) => self.record(&tallies),
+                Work::StaleReaders => {
+                    self.clear_stale_readers();
+                    stale_readers_due = Instant::now() + STALE_READERS_INTERVAL;
+                }
+                Work::Stop => return,
+            }
+        }
+    }
+
+    /// Waits for work. Due hits go before orders, since they come at most once a second or in bulk, and orders
+    /// must not starve them.
+    fn next_work(&self, stale_readers_due: Instant) -> Work {
+        let mut queue = self.lock();
+        loop {
+            let now = Instant::now();
+            let hits_due = queue.hits_due.is_some_and(|due| due <= now) || queue.hits.len() >= COMMIT_HITS;
+            if hits_due || (queue.stopping && !queue.hits.is_empty()) {
+                queue.hits_due = None;
+                return Work::Hits(std::mem::take(&mut queue.hits));
+            }
+            if !queue.orders.is_empty() {
+                let count = queue.orders.len().min(COMMIT_ORDERS);
+                return Work::Orders(queue.orders.drain(..count).collect());
+            }
+            if queue.stopping {
+                return Work::Stop;
+            }
+            if stale_readers_due <= now {
+                return Work::StaleReaders;
+            }
+            let due = queue.hits_due.map_or(stale_readers_due, |due| due.min(stale_readers_due));
+            let wait = due.saturating_duration_since(now);
+            queue = self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn record(&self, tallies: &Tallies) {
+        match self.store.record_tallies(tallies) {
+            Ok(0) => {}
+            Ok(dropped) => tracing::warn!(dropped, "store full, scan records dropped"),
+            Err(error) => tracing::error!(%error, records = tallies.len(), "scan records lost"),
+        }
+    }
+
+    /// Neighbouring batches share a transaction and keep their order with the other orders.
+    fn carry_out(&self, orders: Vec<Order>) {
+        let mut batches = Vec::new();
+        let mut waiting = Vec::new();
+        for order in orders {
+            if let Order::Apply(batch, done) = order {
+                batches.push(batch);
+                waiting.push(done);
+            } else {
+                self.apply(&std::mem::take(&mut batches), std::mem::take(&mut waiting));
+                self.carry_out_one(order);
+            }
+        }
+        self.apply(&batches, waiting);
+    }
+
+    fn carry_out_one(&self, order: Order) {
+        match order {
+            Order::Apply(batch, done) => self.apply(&[batch], vec![done]),
+            Order::Expire(now, done) => done(self.store.expire_bans(now).map_err(Arc::new)),
+            Order::Retain { now, retention, removed, done } => match self.store.retain_step(now, retention) {
+                Ok(Retained::All(records)) => done(Ok(removed + records as u64)),
+                Ok(Retained::Some(records)) => {
+                    let removed = removed + records as u64;
+                    self.lock().orders.push_back(Order::Retain { now, retention, removed, done });
+                }
+                Err(error) => done(Err(Arc::new(error))),
+            },
+        }
+    }
+
+    fn apply(&self, batches: &[Batch], waiting: Vec<Acknowledge<Applied>>) {
+        if batches.is_empty() {
+            return;
+        }
+        match self.store.apply_all(batches) {
+            Ok(applied) => {
+                for (done, applied) in waiting.into_iter().zip(applied) {
+                    done(Ok(applied));
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                for done in waiting {
+                    done(Err(Arc::clone(&error)));
+                }
+            }
+        }
+    }
+
+    fn clear_stale_readers(&self) {
+        match self.store.clear_stale_readers() {
+            Ok(0) => {}
+            Ok(readers) => tracing::info!(readers, "slots of dead readers freed"),
+            Err(error) => tracing::warn!(%error, "dead readers not looked for"),
+        }
+    }
+}
