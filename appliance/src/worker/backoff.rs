@@ -1,0 +1,52 @@
+//! How long a worker that died stays down.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+/// A worker that lived this long was healthy: its next death starts from the first delay again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// Doubling delays between restarts, from 100 ms to 5 s.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backoff {
+    next: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { next: FIRST }
+    }
+}
+
+impl Backoff {
+    /// The delay before the restart of a worker that lived for `lived`.
+    pub fn delay(&mut self, lived: Duration) -> Duration {
+        if lived >= HEALTHY_AFTER {
+            self.next = FIRST;
+        }
+        let delay = self.next;
+        self.next = (self.next * 2).min(LONGEST);
+        delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_to_the_longest() {
+        let mut backoff = Backoff::default();
+        let delays: Vec<_> = (0..8).map(|_| backoff.delay(Duration::ZERO).as_millis()).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
+
+    #[test]
+    fn only_a_healthy_life_starts_over() {
+        let mut backoff = Backoff::default();
+        backoff.delay(Duration::ZERO);
+        assert_eq!(backoff.delay(HEALTHY_AFTER.saturating_sub(Duration::from_millis(1))).as_millis(), 200);
+        assert_eq!(backoff.delay(HEALTHY_AFTER).as_millis(), 100);
+    }
+}
