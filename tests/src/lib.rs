@@ -2,5 +2,7 @@
 //!
 //! A test that needs root and has none fails with the reason; it never skips.
 
+pub mod bin;
 pub mod netns;
+pub mod status_worker;
 pub mod vm;

@@ -1,0 +1,225 @@
+//! Metrics in the Prometheus text format 0.0.4.
+//!
+//! Labels have few values by construction: names from the policy and the program, never an address that a
+//! stranger can choose.
+
+use super::feed::Snapshot;
+use super::server::Counters;
+use glacis_control::report::FirewallState;
+use std::fmt::{Display, Write};
+
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the format calls the kind of a metric.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+        }
+    }
+}
+
+/// The metrics of one moment. Without a snapshot there are only the worker's own.
+pub fn render(latest: Option<&Snapshot>, counters: &Counters) -> String {
+    let mut text = Exposition::default();
+    worker(&mut text, counters);
+    text.family("glacis_up", Kind::Gauge, "Whether the core's newest report is fresh.");
+    text.sample(&[], u64::from(latest.is_some_and(|snapshot| !snapshot.is_stale())));
+    if let Some(snapshot) = latest {
+        text.family("glacis_report_age_seconds", Kind::Gauge, "Age of the core's newest report.");
+        text.sample(&[], snapshot.age().as_secs_f64());
+        core(&mut text, snapshot);
+        scan(&mut text, snapshot);
+        store(&mut text, snapshot);
+    }
+    text.text
+}
+
+fn worker(text: &mut Exposition, counters: &Counters) {
+    text.family(
+        "glacis_status_connections_total",
+        Kind::Counter,
+        "Connections that the status worker accepted.",
+    );
+    text.sample(&[], counters.accepted.get());
+    text.family(
+        "glacis_status_connections_refused_total",
+        Kind::Counter,
+        "Connections closed unheard because their source had too many.",
+    );
+    text.sample(&[], counters.refused.get());
+}
+
+fn core(text: &mut Exposition, snapshot: &Snapshot) {
+    let report = &snapshot.report;
+    text.family("glacis_build_info", Kind::Gauge, "Always 1; its labels tell the build.");
+    text.sample(&[("version", &report.version)], 1);
+    text.family("glacis_start_time_seconds", Kind::Gauge, "When the core started, in Unix time.");
+    text.sample(&[], report.started.0 / 1000);
+    text.family("glacis_firewall_state", Kind::Gauge, "1 for the state that the firewall is in.");
+    for (name, state) in [
+        ("applied", FirewallState::Applied),
+        ("drop-all", FirewallState::DropAll),
+        ("tampered", FirewallState::Tampered),
+    ] {
+        text.sample(&[("state", name)], u64::from(report.firewall == state));
+    }
+    text.family("glacis_policy_revision", Kind::Gauge, "Policies applied so far.");
+    text.sample(&[], report.policy.revision);
+    text.family("glacis_policy_refused", Kind::Gauge, "Whether the newest policy was refused.");
+    text.sample(&[], u64::from(report.policy.refused.is_some()));
+    text.family("glacis_policy_rules", Kind::Gauge, "Rules of the running policy.");
+    text.sample(&[], u64::from(report.policy.rules));
+    text.family("glacis_problems", Kind::Gauge, "Things that an operator should act on.");
+    text.sample(&[], report.problems.len() as u64);
+    text.family("glacis_interface_up", Kind::Gauge, "Whether the interface is there and has carrier.");
+    for interface in &report.interfaces {
+        let labels = [("interface", interface.name.as_str()), ("device", interface.device.as_str())];
+        text.sample(&labels, u64::from(interface.present && interface.carrier));
+    }
+    text.family("glacis_worker_restarts_total", Kind::Counter, "Restarts of a worker.");
+    for worker in &report.workers {
+        text.sample(&[("worker", &worker.name)], u64::from(worker.restarts));
+    }
+    text.family("glacis_bans_active", Kind::Gauge, "Sources that are blocked now.");
+    text.sample(&[], report.bans_active);
+}
+
+fn scan(text: &mut Exposition, snapshot: &Snapshot) {
+    let scan = &snapshot.report.scan;
+    text.family("glacis_scan_enabled", Kind::Gauge, "Whether scan awareness is on.");
+    text.sample(&[], u64::from(scan.enabled));
+    text.family("glacis_scan_devices", Kind::Gauge, "Devices that the TC program watches.");
+    text.sample(&[], scan.devices.len() as u64);
+    text.family("glacis_scan_events_total", Kind::Counter, "Counters of the TC program, by name.");
+    for (name, value) in &scan.counters {
+        text.sample(&[("counter", name)], *value);
+    }
+    text.family(
+        "glacis_scan_hits_lost_total",
+        Kind::Counter,
+        "Hits that were seen and could not be recorded.",
+    );
+    text.sample(&[], scan.lost);
+}
+
+fn store(text: &mut Exposition, snapshot: &Snapshot) {
+    let store = &snapshot.report.store;
+    text.family("glacis_store_used_bytes", Kind::Gauge, "Bytes of the store in use.");
+    text.sample(&[], store.bytes_used);
+    text.family("glacis_store_limit_bytes", Kind::Gauge, "Bytes that the store may grow to.");
+    text.sample(&[], store.bytes_max);
+    text.family("glacis_store_scan_records", Kind::Gauge, "Scan records kept.");
+    text.sample(&[], store.scan_records);
+    text.family("glacis_store_events", Kind::Gauge, "Events kept.");
+    text.sample(&[], store.events);
+    text.family("glacis_store_writes_dropped_total", Kind::Counter, "Writes that the store could not take.");
+    text.sample(&[], store.dropped);
+}
+
+/// The text so far; each family is followed by its samples.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+    family: &'static str,
+}
+
+impl Exposition {
+    fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
+        self.family = name;
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {}", kind.name()));
+    }
+
+    /// One value of the family that was named last.
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        let family = self.family;
+        if labels.is_empty() {
+            return self.line(format_args!("{family} {value}"));
+        }
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
+        self.line(format_args!("{family}{{{}}} {value}", labels.join(",")));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{line}").expect("writing to a String cannot fail");
+    }
+}
+
+/// Backslash, quote and line feed are the three that the format reserves in a label's value.
+fn escape(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::feed::Latest;
+    use super::super::sample;
+    use super::*;
+    use glacis_control::StatusReport;
+
+    fn rendered(report: StatusReport) -> String {
+        let latest = Latest::default();
+        latest.set(report);
+        render(latest.get().as_deref(), &Counters::default())
+    }
+
+    #[test]
+    fn the_state_of_the_firewall_and_every_loss_are_told() {
+        let text = rendered(sample::report());
+        for line in [
+            "glacis_up 1",
+            "glacis_build_info{version=\"0.1.0\"} 1",
+            "glacis_firewall_state{state=\"applied\"} 1",
+            "glacis_firewall_state{state=\"drop-all\"} 0",
+            "glacis_bans_active 2",
+            "glacis_scan_events_total{counter=\"packets\"} 1204311",
+            "glacis_scan_hits_lost_total 3",
+            "glacis_store_writes_dropped_total 1",
+            "glacis_worker_restarts_total{worker=\"status\"} 2",
+            "glacis_interface_up{interface=\"wan\",device=\"eth0\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_sample_follows_the_type_of_its_family_and_no_family_comes_twice() {
+        let text = rendered(sample::report());
+        let mut families = Vec::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(!families.contains(&name), "{name} comes twice");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                families.push(name);
+            } else if !line.starts_with('#') {
+                let name = line.split(['{', ' ']).next().unwrap();
+                assert_eq!(families.last(), Some(&name), "{line}");
+            }
+        }
+        assert!(families.iter().all(|name| name.starts_with("glacis_")));
+    }
+
+    #[test]
+    fn a_label_cannot_break_out_of_its_quotes() {
+        let mut report = sample::report();
+        report.interfaces[0].name = "a\"} 1\n\\x".into();
+        let text = rendered(report);
+        assert!(text.contains(r#"glacis_interface_up{interface="a\"} 1\n\\x",device="eth0"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn before_the_first_report_only_the_worker_speaks_of_itself() {
+        let text = render(None, &Counters::default());
+        assert!(text.contains("\nglacis_up 0\n") && !text.contains("glacis_bans_active"), "{text}");
+    }
+}

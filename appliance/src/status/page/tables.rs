@@ -1,0 +1,284 @@
+//! The tables of the page. Columns that a phone has no room for are repeated as a second line of the first one.
+
+use super::{Tone, View, moment};
+use crate::status::words;
+use glacis_control::report::InterfaceStatus;
+use glacis_control::{Ban, BanReason, Event, EventKind, ScanRecord, StatusReport, UnixMillis};
+use maud::{Markup, html};
+
+/// Rows shown; the JSON lists more.
+pub const BAN_ROWS: usize = 50;
+const SCAN_ROWS: usize = 20;
+const EVENT_ROWS: usize = 12;
+
+pub fn bans(view: &View<'_>) -> Markup {
+    let shown = &view.recent.bans[..view.recent.bans.len().min(BAN_ROWS)];
+    let hidden = view.report.bans_active.saturating_sub(shown.len() as u64);
+    html! {
+        section aria-labelledby="bans" {
+            h2 #bans { "Blocked sources" }
+            @if let Some(trouble) = &view.recent.trouble {
+                (unavailable(trouble))
+            } @else if shown.is_empty() {
+                p .empty { "No source is blocked." }
+            } @else {
+                table {
+                    caption .hidden { "Sources that are blocked now, soonest to end first" }
+                    thead {
+                        tr {
+                            th scope="col" { "Source" }
+                            th scope="col" .wide { "Why" }
+                            th scope="col" .wide { "Since" }
+                            th scope="col" .end { "Ends" }
+                        }
+                    }
+                    tbody { @for ban in shown { (ban_row(ban, view.now)) } }
+                }
+                @if hidden > 0 { p .more { "and " (words::count(hidden)) " more" } }
+            }
+        }
+    }
+}
+
+fn ban_row(ban: &Ban, now: UnixMillis) -> Markup {
+    let why = html! { (reason(&ban.reason)) @if ban.author != "auto" { " · " (ban.author) } };
+    html! {
+        tr {
+            th scope="row" {
+                span .address { (words::source(ban.source)) }
+                span .narrow { (why) }
+            }
+            td .wide { (why) }
+            td .wide { (moment(ban.since, &words::ago(ban.since, now))) }
+            td .end {
+                @match (ban.until, ban.remaining(now)) {
+                    (Some(until), Some(left)) => (moment(until, &format!("in {}", words::span(left)))),
+                    _ => "never",
+                }
+            }
+        }
+    }
+}
+
+fn reason(reason: &BanReason) -> String {
+    match reason {
+        BanReason::Scan { hits, ports, window_seconds } => format!(
+            "{} at {} within {}",
+            words::counted(*hits, "probe", "probes"),
+            words::counted((*ports).into(), "port", "ports"),
+            words::span(std::time::Duration::from_secs(*window_seconds))
+        ),
+        BanReason::Manual { note } if note.is_empty() => "by hand".into(),
+        BanReason::Manual { note } => format!("by hand: {note}"),
+    }
+}
+
+pub fn scans(view: &View<'_>) -> Markup {
+    let shown = &view.recent.scans[..view.recent.scans.len().min(SCAN_ROWS)];
+    html! {
+        section aria-labelledby="scans" {
+            h2 #scans { "Recent probes" }
+            @if let Some(trouble) = &view.recent.trouble {
+                (unavailable(trouble))
+            } @else if shown.is_empty() {
+                p .empty {
+                    @if view.report.scan.enabled { "No closed port has been probed." }
+                    @else { "Scan awareness is off." }
+                }
+            } @else {
+                table {
+                    caption .hidden { "Probes of closed ports, last seen first" }
+                    thead {
+                        tr {
+                            th scope="col" { "Source" }
+                            th scope="col" { "Port" }
+                            th scope="col" .number { "Hits" }
+                            th scope="col" .wide { "First seen" }
+                            th scope="col" .end { "Last seen" }
+                        }
+                    }
+                    tbody { @for record in shown { (scan_row(record, view.now)) } }
+                }
+            }
+        }
+    }
+}
+
+fn scan_row(record: &ScanRecord, now: UnixMillis) -> Markup {
+    html! {
+        tr {
+            th scope="row" { span .address { (record.source) } }
+            td { (record.port) "/" (record.protocol) }
+            td .number { (words::count(record.hits)) }
+            td .wide { (moment(record.first, &words::ago(record.first, now))) }
+            td .end { (moment(record.last, &words::ago(record.last, now))) }
+        }
+    }
+}
+
+pub fn interfaces(report: &StatusReport) -> Markup {
+    html! {
+        section aria-labelledby="interfaces" {
+            h2 #interfaces { "Interfaces" }
+            @if report.interfaces.is_empty() {
+                p .empty { "The policy names no interface." }
+            } @else {
+                table {
+                    caption .hidden { "Interfaces of the policy" }
+                    thead {
+                        tr {
+                            th scope="col" { "Name" }
+                            th scope="col" { "Addresses" }
+                            th scope="col" .end { "Link" }
+                        }
+                    }
+                    tbody { @for interface in &report.interfaces { (interface_row(interface)) } }
+                }
+            }
+        }
+    }
+}
+
+fn interface_row(interface: &InterfaceStatus) -> Markup {
+    let (tone, link) = match (interface.present, interface.carrier) {
+        (true, true) => (Tone::Good, "up"),
+        (true, false) => (Tone::Warn, "no carrier"),
+        (false, _) => (Tone::Bad, "missing"),
+    };
+    html! {
+        tr {
+            th scope="row" {
+                span { (interface.name) }
+                span .second {
+                    (interface.device)
+                    @if let Some(zone) = &interface.zone { " · zone " (zone) }
+                }
+            }
+            td {
+                @if interface.addresses.is_empty() { "–" }
+                @for address in &interface.addresses { span .address { (address) } }
+            }
+            td .end { span .dot.(tone.class()) { (link) } }
+        }
+    }
+}
+
+pub fn events(view: &View<'_>) -> Markup {
+    let shown = &view.recent.events[..view.recent.events.len().min(EVENT_ROWS)];
+    html! {
+        section aria-labelledby="events" {
+            h2 #events { "Recent events" }
+            @if let Some(trouble) = &view.recent.trouble {
+                (unavailable(trouble))
+            } @else if shown.is_empty() {
+                p .empty { "Nothing has happened yet." }
+            } @else {
+                ol .events { @for event in shown { (event_row(event, view.now)) } }
+            }
+        }
+    }
+}
+
+fn event_row(event: &Event, now: UnixMillis) -> Markup {
+    let (tone, text) = tell(&event.kind);
+    html! {
+        li {
+            span .dot.(tone.class()) { (text) }
+            (moment(event.at, &words::ago(event.at, now)))
+        }
+    }
+}
+
+/// One sentence, and whether someone should look.
+fn tell(kind: &EventKind) -> (Tone, String) {
+    match kind {
+        EventKind::CoreStarted { version } => (Tone::Plain, format!("Core {version} started")),
+        EventKind::PolicyApplied { revision, changes } => {
+            let changes = words::counted((*changes).into(), "change", "changes");
+            (Tone::Good, format!("Policy revision {revision} applied, {changes}"))
+        }
+        EventKind::PolicyRefused { message } => (Tone::Bad, format!("Policy refused: {message}")),
+        EventKind::SourceBlocked { ban } => {
+            (Tone::Warn, format!("{} blocked, {}", words::source(ban.source), reason(&ban.reason)))
+        }
+        EventKind::WouldBlock { ban } => {
+            let why = reason(&ban.reason);
+            (Tone::Plain, format!("{} would be blocked, {why}; observing only", words::source(ban.source)))
+        }
+        EventKind::SourceUnblocked { source, author } => {
+            (Tone::Plain, format!("{} unblocked by {author}", words::source(*source)))
+        }
+        EventKind::BanExpired { source } => {
+            (Tone::Plain, format!("Block of {} ended", words::source(*source)))
+        }
+        EventKind::WorkerRestarted { worker, cause } => {
+            (Tone::Warn, format!("Worker {worker} restarted: {cause}"))
+        }
+        EventKind::LinkChanged { device, up: true } => (Tone::Good, format!("Link {device} is up")),
+        EventKind::LinkChanged { device, up: false } => (Tone::Warn, format!("Link {device} is down")),
+    }
+}
+
+/// What the TC program watches and has counted.
+pub fn sensor(report: &StatusReport) -> Markup {
+    let scan = &report.scan;
+    html! {
+        section aria-labelledby="sensor" {
+            h2 #sensor { "Scan sensor" }
+            @if scan.enabled {
+                dl .facts {
+                    dt { "Watches" }
+                    dd {
+                        @if scan.devices.is_empty() { span .dot.warn { "no device" } }
+                        @else { (scan.devices.join(", ")) " by " (scan.attachment) }
+                    }
+                    @for (name, value) in &scan.counters {
+                        dt { (name.replace(['_', '-'], " ")) }
+                        dd { (words::count(*value)) }
+                    }
+                    dt { "hits lost" }
+                    dd { (words::count(scan.lost)) }
+                }
+            } @else {
+                p .empty { "Scan awareness is off: the policy has no scan node." }
+            }
+        }
+    }
+}
+
+/// Store and workers.
+pub fn inside(report: &StatusReport) -> Markup {
+    let store = &report.store;
+    html! {
+        section aria-labelledby="inside" {
+            h2 #inside { "Inside" }
+            dl .facts {
+                dt { "Store" }
+                dd {
+                    (words::bytes(store.bytes_used)) " of " (words::bytes(store.bytes_max)) " "
+                    meter min="0" max=(store.bytes_max) high=(store.bytes_max / 10 * 9) value=(store.bytes_used)
+                        aria-label="Part of the store in use" {}
+                }
+                dt { "Scan records" }
+                dd { (words::count(store.scan_records)) }
+                dt { "Events" }
+                dd { (words::count(store.events)) }
+                dt { "Writes dropped" }
+                dd { (words::count(store.dropped)) }
+                @for worker in &report.workers {
+                    dt { "Worker " (worker.name) }
+                    dd {
+                        @if worker.pid.is_some() { span .dot.good { "runs" } } @else { span .dot.bad { "down" } }
+                        @if worker.restarts > 0 {
+                            ", " (words::counted(worker.restarts.into(), "restart", "restarts"))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unavailable(trouble: &str) -> Markup {
+    html! { p .empty { span .dot.bad { (trouble) } } }
+}

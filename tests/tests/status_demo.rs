@@ -1,0 +1,101 @@
+//! Serves the status page of an appliance that has seen things, for a person or a browser to look at.
+
+use glacis_control::Protocol::{self, Tcp, Udp};
+use glacis_control::report::{FirewallState, PolicySource, PolicyStatus};
+use glacis_control::{Ban, BanReason, EventKind, ScanHit, StatusReport, UnixMillis};
+use glacis_store::{Bounds, Store};
+use glacis_tests::status_worker::{StatusWorker, now, report};
+use std::time::Duration;
+
+/// Not a test of its own: tests/browser/screenshot serves the page with it until it is killed.
+#[test]
+#[ignore = "serves the page until it is killed; run by tests/browser/screenshot"]
+fn serve_for_a_browser() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Bounds::default()).unwrap();
+    let bans_active = fill(&store);
+    let address = std::env::var("GLACIS_DEMO_LISTEN").expect("GLACIS_DEMO_LISTEN says where to listen");
+    let mut worker = StatusWorker::listen_on(&address, Some(dir.path()));
+    while worker.ended().is_none() {
+        let shown = StatusReport { bans_active, ..report() };
+        let shown = match std::env::var("GLACIS_DEMO_STATE").as_deref() {
+            Ok("refused") => StatusReport {
+                firewall: FirewallState::DropAll,
+                problems: vec![
+                    "policy.kdl was refused and no earlier policy is known: all traffic is dropped".into(),
+                    "interface `guests` (eth2) has no carrier".into(),
+                ],
+                policy: PolicyStatus {
+                    refused: Some(REFUSED.into()),
+                    revision: 0,
+                    rules: 0,
+                    applied: None,
+                    source: PolicySource::None,
+                },
+                ..shown
+            },
+            _ => shown,
+        };
+        worker.tell_only(&shown);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+const REFUSED: &str = "  × unknown zone `hom`
+    ╭─[policy.kdl:53:15]
+ 52 │ }
+ 53 │ rules from=hom to=self {
+    ·            ─┬─
+    ·             ╰── no zone has this name
+ 54 │     allow ping dns ntp
+    ╰────
+  help: did you mean `home`?";
+
+/// An afternoon on the edge of a network. Returns how many sources are blocked.
+fn fill(store: &Store) -> u64 {
+    let now = now();
+    let ago = |minutes: u64| UnixMillis(now.0 - minutes * 60_000);
+    let probe = |source: &str, port, protocol, hits: u64, minutes| ScanHit {
+        source: source.parse().unwrap(),
+        port,
+        protocol,
+        at: ago(minutes),
+        hits,
+    };
+    let probes = [
+        probe("203.0.113.41", 3389, Tcp, 1, 118),
+        probe("203.0.113.41", 3389, Tcp, 17, 1),
+        probe("198.51.100.23", 5060, Udp, 46, 2),
+        probe("203.0.113.41", 445, Tcp, 9, 3),
+        probe("2001:db8:bad:7::51", 22, Tcp, 3, 6),
+        probe("198.51.100.200", 23, Tcp, 1204, 9),
+        probe("198.51.100.23", 8080, Tcp, 12, 14),
+        probe("192.0.2.177", 1900, Udp, 2, 21),
+        probe("203.0.113.9", 6379, Tcp, 5, 34),
+        probe("192.0.2.14", 161, Udp, 1, 52),
+        probe("203.0.113.9", 9200, Tcp, 4, 71),
+    ];
+    store.record(&probes).unwrap();
+    store.append_event(&EventKind::CoreStarted { version: report().version }, ago(18_075)).unwrap();
+    store.append_event(&EventKind::PolicyApplied { revision: 12, changes: 3 }, ago(207)).unwrap();
+    let scan = |hits, ports| BanReason::Scan { hits, ports, window_seconds: 300 };
+    let bans = [
+        ("203.0.113.41/32", 18, Some(42), scan(412, 27), "auto"),
+        ("198.51.100.200/32", 9, Some(51), scan(1204, 1), "auto"),
+        ("2001:db8:bad:7::/64", 6, Some(54), scan(131, 64), "auto"),
+        ("192.0.2.128/25", 4320, None, BanReason::Manual { note: "abuse report 4711".into() }, "root"),
+    ];
+    for (source, since, until, reason, author) in bans.clone() {
+        let until = until.map(|minutes: u64| now.plus(Duration::from_mins(minutes)));
+        let ban =
+            Ban { source: source.parse().unwrap(), since: ago(since), until, reason, author: author.into() };
+        store.put_ban(ban.clone()).unwrap();
+        if author == "auto" {
+            store.append_event(&EventKind::SourceBlocked { ban }, ago(since)).unwrap();
+        }
+    }
+    let source = "203.0.113.9/32".parse().unwrap();
+    store.append_event(&EventKind::BanExpired { source }, ago(3)).unwrap();
+    store.append_event(&EventKind::LinkChanged { device: "eth2".into(), up: false }, ago(2)).unwrap();
+    bans.len() as u64
+}
