@@ -58,13 +58,15 @@ pub fn render(view: &View<'_>) -> Markup {
             (cards(view))
             (tables::bans(view))
             (tables::scans(view))
-            div .pair {
-                (tables::interfaces(report))
-                (tables::events(view))
-            }
-            div .pair {
-                (tables::sensor(report))
-                (tables::inside(report))
+            div .columns {
+                div {
+                    (tables::interfaces(report))
+                    (tables::sensor(report))
+                }
+                div {
+                    (tables::events(view))
+                    (tables::inside(report))
+                }
             }
         },
         &html! {
@@ -150,7 +152,7 @@ fn state(view: &View<'_>) -> Markup {
 fn policy(view: &View<'_>) -> Markup {
     let policy = &view.report.policy;
     let source = match policy.source {
-        PolicySource::None => "no policy yet",
+        PolicySource::None => return html! { "No policy has been applied yet." },
         PolicySource::File => "from the policy file",
         PolicySource::LastGood => "the last good one",
         PolicySource::Command => "sent by glacis apply",

@@ -91,8 +91,8 @@ pub fn scans(view: &View<'_>) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Source" }
-                            th scope="col" { "Port" }
-                            th scope="col" .number { "Hits" }
+                            th scope="col" .wide { "Port" }
+                            th scope="col" .number.wide { "Hits" }
                             th scope="col" .wide { "First seen" }
                             th scope="col" .end { "Last seen" }
                         }
@@ -107,9 +107,14 @@ pub fn scans(view: &View<'_>) -> Markup {
 fn scan_row(record: &ScanRecord, now: UnixMillis) -> Markup {
     html! {
         tr {
-            th scope="row" { span .address { (record.source) } }
-            td { (record.port) "/" (record.protocol) }
-            td .number { (words::count(record.hits)) }
+            th scope="row" {
+                span .address { (record.source) }
+                span .narrow {
+                    (record.port) "/" (record.protocol) " · " (words::counted(record.hits, "hit", "hits"))
+                }
+            }
+            td .wide { (record.port) "/" (record.protocol) }
+            td .number.wide { (words::count(record.hits)) }
             td .wide { (moment(record.first, &words::ago(record.first, now))) }
             td .end { (moment(record.last, &words::ago(record.last, now))) }
         }
@@ -127,7 +132,7 @@ pub fn interfaces(report: &StatusReport) -> Markup {
                     caption .hidden { "Interfaces of the policy" }
                     thead {
                         tr {
-                            th scope="col" { "Name" }
+                            th scope="col" { "Interface" }
                             th scope="col" { "Addresses" }
                             th scope="col" .end { "Link" }
                         }
@@ -151,7 +156,7 @@ fn interface_row(interface: &InterfaceStatus) -> Markup {
                 span { (interface.name) }
                 span .second {
                     (interface.device)
-                    @if let Some(zone) = &interface.zone { " · zone " (zone) }
+                    @if let Some(zone) = &interface.zone { " · " (zone) }
                 }
             }
             td {
