@@ -6,11 +6,13 @@
 
 pub mod changes;
 pub mod closed;
+pub mod diff;
 pub mod interface;
 pub mod nft;
 pub mod scan;
 
 pub use changes::{Changes, LinkChange, Observed, ObservedLink};
+pub use diff::describe;
 pub use interface::{Addressing, InterfacePlan, Mac, PciAddress, RoutePlan};
 pub use scan::{AutoBlock, AutoBlockMode, ScanPlan, SourceGroup};
 
