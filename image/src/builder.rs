@@ -16,7 +16,7 @@ use crate::partition::{
 };
 use crate::profile::Profile;
 use crate::progress::{Progress, Step, timed};
-use crate::{ext4, fat, initramfs, kernel, uki};
+use crate::{ext4, fat, initramfs, kernel, readable_by_all, uki};
 
 /// What every image starts with. The screen and the first serial port; a panic restarts the machine after ten
 /// seconds, so that a boot that fails comes to its next try; warnings and worse on the console.
@@ -196,12 +196,6 @@ fn replace<T>(path: &Path, write: impl FnOnce(File) -> Result<T, ImageError>) ->
     Ok(result)
 }
 
-/// Temporary files are private by default; an image is not, save for what the user's umask takes away.
-fn readable_by_all() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(0o666)
-}
-
 fn check_version(version: &str) -> Result<(), ImageError> {
     let valid = (1..=VERSION_BYTES_MAX).contains(&version.len())
         && version.bytes().all(|c| c.is_ascii_alphanumeric() || b".-".contains(&c))
@@ -229,6 +223,64 @@ fn os_release(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::modinfo::tests::packed;
+    use crate::package::tests::{package_with, tar_of};
+    use crate::uki::tests::stub;
+
+    /// Packages of the least that a build takes from real ones.
+    fn packages() -> [tempfile::NamedTempFile; 2] {
+        let kernel = tar_of(&[
+            ("./boot/vmlinuz-6", b"MZ kernel"),
+            ("./lib/modules/6/modules.builtin", b"kernel/fs/fuse/fuse.ko\n"),
+            ("./lib/modules/6/kernel/net/b.ko.xz", &packed(&["depends=", "alias=net-pf-1"])),
+            ("./lib/modules/6/kernel/net/a.ko.xz", &packed(&["depends=b"])),
+        ]);
+        let boot = tar_of(&[
+            ("./usr/lib/systemd/boot/efi/systemd-bootx64.efi", b"MZ loader"),
+            ("./usr/lib/systemd/boot/efi/linuxx64.efi.stub", &stub()),
+        ]);
+        [kernel, boot].map(|tar| package_with("data.tar.zst", &zstd::encode_all(&tar[..], 1).unwrap()))
+    }
+
+    /// Image and initramfs that `policy` gives in a folder of its own.
+    fn build_in(folder: &Path, policy: &str, cache: Option<&Path>) -> (Vec<u8>, Vec<u8>) {
+        let [kernel_package, boot_package] = packages();
+        let binary = folder.join("binary");
+        fs::write(&binary, b"ELF").unwrap();
+        let built = build(
+            &Inputs {
+                binary: &binary,
+                policy,
+                kernel_package: kernel_package.path(),
+                boot_package: boot_package.path(),
+                profile: &Profile::parse("test", "include net/a\npreload a").unwrap(),
+                version: "1.0",
+                cmdline_extra: "",
+                output: &folder.join("disk.img"),
+                cache,
+            },
+            &mut |_| {},
+        )
+        .unwrap();
+        assert_eq!(fs::read(built.kernel).unwrap(), b"MZ kernel");
+        (fs::read(built.image).unwrap(), fs::read(built.initrd).unwrap())
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_bytes_from_any_path_and_from_the_cache() {
+        let folders = [(); 4].map(|()| tempfile::tempdir().unwrap());
+        let [first, second, third, cache] = folders.each_ref().map(tempfile::TempDir::path);
+        let image = build_in(first, "policy version=1", None);
+        assert!(
+            build_in(second, "policy version=1", Some(cache)) == image,
+            "from another path, filling a cache"
+        );
+        assert!(build_in(third, "policy version=1", Some(cache)) == image, "out of the cache");
+        assert!(
+            build_in(third, "policy version=2", Some(cache)).0 != image.0,
+            "another policy is another image"
+        );
+    }
 
     #[test]
     fn a_version_that_would_leave_its_file_name_is_refused() {

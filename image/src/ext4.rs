@@ -63,7 +63,9 @@ const FEATURES_READ_ONLY: u32 = 0x1 | 0x2 | 0x8 | 0x20 | 0x40 | 0x400;
 const INODE_USES_EXTENTS: u32 = 0x80000;
 /// `user_xattr` and `acl`, as mke2fs sets them.
 const DEFAULT_MOUNT_OPTIONS: u32 = 0xc;
-const HASH_UNSIGNED_HALF_MD4: u8 = 1;
+const HASH_HALF_MD4: u8 = 1;
+/// How x86 compares characters, which the directory hash depends on.
+const SIGNED_DIRECTORY_HASH: u32 = 1;
 
 /// 1 January 2024: the time of every inode and of the volume.
 const TIME: u32 = 1_704_067_200;
@@ -299,7 +301,7 @@ impl Layout {
             (0x100, DEFAULT_MOUNT_OPTIONS),
             (0x108, TIME), // made
             (0x14c, self.journal_blocks * BLOCK_BYTES as u32),
-            (0x160, u32::from(HASH_UNSIGNED_HALF_MD4)),
+            (0x160, SIGNED_DIRECTORY_HASH),
         ] {
             put_u32(superblock, offset, value);
         }
@@ -319,7 +321,7 @@ impl Layout {
         put(superblock, 0x78, volume.label.as_bytes());
         put(superblock, 0xec, &volume.hash_seed);
         let (journal_backup_is_blocks, flex_group_of_16, checksum_crc32c) = (1, 4, 1);
-        superblock[0xfc] = HASH_UNSIGNED_HALF_MD4;
+        superblock[0xfc] = HASH_HALF_MD4;
         superblock[0xfd] = journal_backup_is_blocks;
         put(superblock, 0x10c, &extents(JOURNAL_BLOCK, self.journal_blocks));
         superblock[0x174] = flex_group_of_16;

@@ -24,6 +24,7 @@ use crate::modules::{Catalogue, PackedModule, Selection, name_of};
 use crate::package::{read_files, take};
 use crate::profile::Profile;
 use crate::progress::{Progress, Step, timed};
+use crate::readable_by_all;
 
 /// Part of the key: raise it whenever the same package and profile are to give another archive.
 const LAYOUT: &str = "1";
@@ -69,7 +70,7 @@ fn key(package_digest: &str, profile: &Profile) -> String {
 }
 
 fn write(store: &Path, entry: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(store)?;
+    let mut file = tempfile::Builder::new().permissions(readable_by_all()).tempfile_in(store)?;
     file.write_all(bytes)?;
     file.persist(entry)?;
     Ok(())

@@ -41,3 +41,9 @@ pub use error::ImageError;
 pub use lock::{Lock, Packages, cache_dir, fetch};
 pub use profile::Profile;
 pub use progress::{Progress, Step};
+
+/// Temporary files are private by default; an image is not, save for what the user's umask takes away.
+fn readable_by_all() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::Permissions::from_mode(0o666)
+}

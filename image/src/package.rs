@@ -65,10 +65,10 @@ pub(crate) fn take(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn package_with(member: &str, content: &[u8]) -> tempfile::NamedTempFile {
+    pub(crate) fn package_with(member: &str, content: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut archive = ar::Builder::new(file.reopen().unwrap());
         for (name, data) in [("debian-binary", b"2.0\n".as_slice()), (member, content)] {
@@ -77,7 +77,7 @@ mod tests {
         file
     }
 
-    fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
+    pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         for (path, data) in files {
             let mut header = tar::Header::new_gnu();

@@ -130,11 +130,11 @@ impl Header {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A PE32+ file of one section with room for three more headers, and symbols behind it.
-    fn stub() -> Vec<u8> {
+    pub(crate) fn stub() -> Vec<u8> {
         let mut stub = vec![0; 0x600];
         put(&mut stub, 0, b"MZ");
         put_u32(&mut stub, DOS_PE_OFFSET, 0x80);
