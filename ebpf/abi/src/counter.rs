@@ -1,0 +1,75 @@
+//! What the program counts, one number per CPU.
+
+/// Declares the counters with their public names, in map order.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// Index into the per-CPU counter map.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Counter {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Counter {
+            /// Every counter, in map order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in metrics and in JSON.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Every packet that reached the program.
+    Packets = "packets",
+    /// Packets of banned sources, dropped; forwarded ones too.
+    BanDrops = "ban_drops",
+    /// TCP packets to this host that ask for a connection: SYN without ACK.
+    Syns = "syns",
+    /// UDP packets to this host that are no replies.
+    Datagrams = "datagrams",
+    /// UDP packets from a port that replies come from; never counted as probes.
+    UdpReplies = "udp_replies",
+    /// Probes of a port that a socket serves or that the policy exposes.
+    Open = "open",
+    /// Probes that this host routes onwards instead of receiving.
+    Forwarded = "forwarded",
+    /// Probes of a closed port of this host.
+    Probes = "probes",
+    /// Source, port and protocol combinations not seen before, or seen again after eviction.
+    NewKeys = "new_keys",
+    /// Probes that found no slot in the table; they are in `probes` and nowhere else.
+    ProbesLost = "probes_lost",
+    /// Events written to the ring.
+    Events = "events",
+    /// Events that found the ring full; the next event of the key or a sweep makes up for them.
+    EventsLost = "events_lost",
+    /// Fragments after the first: they carry no ports.
+    LaterFragments = "later_fragments",
+    /// Packets cut short, or with more extension headers than are followed.
+    Malformed = "malformed",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter;
+
+    #[test]
+    fn every_counter_sits_at_its_own_index() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert!(Counter::ALL[..index].iter().all(|other| other.name() != counter.name()));
+        }
+    }
+}

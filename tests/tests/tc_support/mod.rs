@@ -1,0 +1,108 @@
+//! A BPF file system of the test's own, and frames byte by byte.
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
+
+use glacis_tests::netns::run;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+pub const SYN: u8 = 0x02;
+pub const ACK: u8 = 0x10;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ETH_IPV4: u16 = 0x0800;
+pub const ETH_IPV6: u16 = 0x86dd;
+
+/// A BPF file system, unmounted with everything pinned in it on drop.
+pub struct Bpffs {
+    directory: TempDir,
+}
+
+impl Bpffs {
+    pub fn mount() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        run(Command::new("mount").args(["-t", "bpf", "bpf"]).arg(directory.path()));
+        Self { directory }
+    }
+
+    /// Where to pin; made by the loader.
+    pub fn pins(&self) -> PathBuf {
+        self.directory.path().join("glacis")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.directory.path()).status();
+    }
+}
+
+pub fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.extend(ethertype.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// One 802.1Q or 802.1ad tag: its control field and the type of what it wraps.
+pub fn tagged(vlan: u16, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    [&vlan.to_be_bytes(), &ethertype.to_be_bytes(), payload].concat()
+}
+
+pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + payload.len()).expect("test packets are small");
+    let mut packet = vec![0x45, 0];
+    packet.extend(length.to_be_bytes());
+    packet.extend([0, 1]);
+    packet.extend(fragment.to_be_bytes());
+    packet.extend([64, protocol, 0, 0]);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend(payload);
+    packet
+}
+
+pub fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("test packets are small");
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(length.to_be_bytes());
+    packet.extend([next_header, 64]);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend(payload);
+    packet
+}
+
+/// An IPv6 options header of eight bytes: hop-by-hop, destination options.
+pub fn options(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    [&[next_header, 0, 1, 4, 0, 0, 0, 0], payload].concat()
+}
+
+/// An IPv6 authentication header of 16 bytes; its length counts words, less two.
+pub fn authentication(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    [&[next_header, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0], payload].concat()
+}
+
+/// An IPv6 fragment header; the offset in units of eight bytes.
+pub fn fragment(next_header: u8, offset: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (offset << 3 | 1).to_be_bytes();
+    [&[next_header, 0, high, low, 0, 0, 0, 9], payload].concat()
+}
+
+pub fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let mut segment = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    segment.extend([0; 8]);
+    segment.extend([0x50, flags, 4, 0, 0, 0, 0, 0]);
+    segment
+}
+
+pub fn udp(source: u16, destination: u16) -> Vec<u8> {
+    let mut datagram = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+    datagram.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    datagram
+}
