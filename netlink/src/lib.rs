@@ -1,1 +1,5 @@
-//! Stub; replaced when the crate is written.
+//! The kernel's network state over netlink: rulesets by nf_tables, links, addresses and routes by rtnetlink.
+//!
+//! Carries out what a plan says and reads back what is there; decides nothing.
+
+pub mod nft;
