@@ -1,6 +1,6 @@
 //! Serves the status page of an appliance that has seen things, for a person or a browser to look at.
 
-use glacis_control::Protocol::{self, Tcp, Udp};
+use glacis_control::Protocol::{Tcp, Udp};
 use glacis_control::report::{FirewallState, PolicySource, PolicyStatus};
 use glacis_control::{Ban, BanReason, EventKind, ScanHit, StatusReport, UnixMillis};
 use glacis_store::{Bounds, Store};
