@@ -1,0 +1,220 @@
+//! The table: hooks, what stands before the policy's rules, and the way to them.
+//!
+//! ```text
+//! prerouting  -300  bans, blocklists, forged sources          (before connection tracking)
+//!             -100  dstnat: port forwards
+//! input          0  known flows, neighbours, DHCP, status port, then by device to `<zone>.self`
+//! forward        0  blocklists, known flows, translated flows, then by both devices to `<zone>.<zone>`
+//! output         0  blocklists, known flows, neighbours, DHCP, then by device to `self.<zone>`
+//! postrouting  100  srcnat: hairpins, masquerading
+//! ```
+//! Dispatch is one lookup, so a packet's cost does not grow with the number of zones. ICMP errors need no
+//! rule: those that answer a known flow are `related`, the kernel calls all others `invalid`.
+
+use super::CompileError;
+use super::lists::List;
+use super::matches::{
+    TCP, destination_translated, devices, equal, in_set, known_flows, l4proto, saddr, udp_between,
+};
+use super::nat::Nat;
+use super::rules::{self, Direction, Pair};
+use super::scope::Scope;
+use crate::{Address, ZoneRef};
+use glacis_plan::closed::{self, BANS4, BANS4_NETS, BANS6, BANS6_NETS};
+use glacis_plan::nft::{
+    Atom, BasePolicy, Chain, ChainType, Element, Expr, FibFlags, FibResult, Field, Hook, HookPoint, KeyPart,
+    MetaKey, Name, NfProto, Object, ObjectKind, Operand, Reject, Rule, SetRef, Statement, Table, Verdict,
+};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Refuses with an answer: a reset for TCP, an ICMP error for the rest.
+pub(super) const REFUSE: Name = Name::literal("refuse");
+const INVALID: Name = Name::literal("invalid_flow");
+const FORWARDS: Name = Name::literal("forwards");
+
+/// Packets of banned sources, dropped.
+pub const BANS_DROPPED: Name = Name::literal("bans_dropped");
+/// Packets whose source cannot have come from where they came, dropped.
+pub const FORGED_DROPPED: Name = Name::literal("forged_dropped");
+/// Packets that belong to no connection and start none, dropped.
+pub const INVALID_DROPPED: Name = Name::literal("invalid_dropped");
+
+const RAW: i32 = -300;
+const DSTNAT: i32 = -100;
+const FILTER: i32 = 0;
+const SRCNAT: i32 = 100;
+
+const DHCP_SERVER: u16 = 67;
+const DHCP_CLIENT: u16 = 68;
+
+/// Neighbour discovery, router advertisements and multicast queries that arrive (RFC 4890 section 4.4.1):
+/// MLD query, advertisement of a router, solicitation and advertisement of a neighbour. Redirects are left out.
+const ICMPV6_IN: [u8; 4] = [130, 134, 135, 136];
+/// The same that leave: MLD reports, solicitation of routers, solicitation and advertisement of a neighbour.
+const ICMPV6_OUT: [u8; 6] = [131, 132, 133, 135, 136, 143];
+
+pub(super) fn table(
+    scope: &Scope<'_>,
+    pairs: &[Pair<'_>],
+    lists: &[List<'_>],
+    nat: Nat,
+    errors: &mut Vec<CompileError>,
+) -> Table {
+    let mut table = Table::new(closed::TABLE_FAMILY, closed::TABLE);
+    table.objects = [BANS_DROPPED, FORGED_DROPPED, INVALID_DROPPED].map(counter).into();
+    table.objects.extend(lists.iter().map(List::counter));
+    table.sets = closed::ban_sets();
+    table.sets.extend(scope.used_sets());
+    table.sets.extend(lists.iter().flat_map(List::sets));
+
+    table.chains = vec![refuse_chain(), invalid_chain()];
+    table.chains.extend(pairs.iter().map(|pair| rules::chain(scope, pair, errors)));
+    let zones = scope.policy.zones.iter().map(|zone| ZoneRef::Zone(zone.name.value.clone()));
+    table.chains.extend(zones.filter_map(|zone| rules::default_chain(scope, &zone)));
+    table.chains.push(Chain { name: FORWARDS, hook: None, rules: nat.admission });
+    table.chains.extend([
+        base("prerouting", HookPoint::Prerouting, RAW, prerouting(scope, lists)),
+        base("dstnat", HookPoint::Prerouting, DSTNAT, nat.destination),
+        base("input", HookPoint::Input, FILTER, input(scope, pairs)),
+        base("forward", HookPoint::Forward, FILTER, forward(scope, pairs, lists)),
+        base("output", HookPoint::Output, FILTER, output(scope, pairs, lists)),
+        base("srcnat", HookPoint::Postrouting, SRCNAT, nat.source),
+    ]);
+    table
+}
+
+fn counter(name: Name) -> Object {
+    Object { name, kind: ObjectKind::Counter, comment: None }
+}
+
+/// The three hooks that decide fail closed; those before and after them only ever take away or translate.
+fn base(name: &'static str, point: HookPoint, priority: i32, rules: Vec<Rule>) -> Chain {
+    let policy = if priority == FILTER { BasePolicy::Drop } else { BasePolicy::Accept };
+    let kind = if matches!(priority, DSTNAT | SRCNAT) { ChainType::Nat } else { ChainType::Filter };
+    Chain {
+        name: Name::literal(name),
+        hook: Some(Hook { kind, point, priority, device: None, policy }),
+        rules,
+    }
+}
+
+fn refuse_chain() -> Chain {
+    let rules = vec![
+        Rule::new([l4proto(TCP), Statement::Reject(Reject::TcpReset)]),
+        Rule::new([Statement::Reject(Reject::AdminProhibited)]),
+    ];
+    Chain { name: REFUSE, hook: None, rules }
+}
+
+fn invalid_chain() -> Chain {
+    let rule = Rule::new([Statement::CounterRef(INVALID_DROPPED), Statement::DROP]).comment("invalid flow");
+    Chain { name: INVALID, hook: None, rules: vec![rule] }
+}
+
+/// Before connection tracking, so that a flood of what is dropped here costs no entry there.
+fn prerouting(scope: &Scope<'_>, lists: &[List<'_>]) -> Vec<Rule> {
+    let mut rules = vec![loopback(MetaKey::Iifname)];
+    let bans = [
+        (NfProto::Ipv4, BANS4),
+        (NfProto::Ipv4, BANS4_NETS),
+        (NfProto::Ipv6, BANS6),
+        (NfProto::Ipv6, BANS6_NETS),
+    ];
+    rules.extend(bans.map(|(family, set)| {
+        let count = Statement::CounterRef(BANS_DROPPED);
+        Rule::new([in_set(saddr(family), set), count, Statement::DROP]).comment("banned source")
+    }));
+    rules.extend(lists.iter().flat_map(|list| list.drops_in(&scope.bindings)));
+    rules.extend(forged(scope));
+    rules
+}
+
+/// A packet to loopback, or from a source that no route leads back to by the same device (loopback and our
+/// own addresses among them), is forged. Every packet is checked, not only the first of a flow: otherwise
+/// a forged datagram that names a known flow would pass. A server that leases us an address answers before
+/// we have a route to it. The kernel's lookup lets IPv6 duplicate address detection and DHCP discovery pass.
+fn forged(scope: &Scope<'_>) -> Vec<Rule> {
+    let drop = |mut statements: Vec<Statement>| {
+        statements.extend([Statement::CounterRef(FORGED_DROPPED), Statement::DROP]);
+        Rule::new(statements).comment("forged address")
+    };
+    let to = |field, part| equal(Expr::Payload(field), Operand::Part(part));
+    let mut rules = vec![
+        drop(vec![to(Field::IpDaddr, KeyPart::Prefix(Atom::Ipv4(Ipv4Addr::new(127, 0, 0, 0)), 8))]),
+        drop(vec![to(Field::Ip6Daddr, KeyPart::One(Atom::Ipv6(Ipv6Addr::LOCALHOST)))]),
+    ];
+    rules.extend(dhcp(scope, MetaKey::Iifname));
+    let reverse = Expr::Fib {
+        flags: FibFlags { saddr: true, iif: true, ..FibFlags::default() },
+        result: FibResult::Oif,
+    };
+    rules.push(drop(vec![equal(reverse, Operand::Exists(false))]));
+    rules
+}
+
+fn input(scope: &Scope<'_>, pairs: &[Pair<'_>]) -> Vec<Rule> {
+    let mut rules = vec![loopback(MetaKey::Iifname), Rule::new([known_flows(Verdict::Goto(INVALID))])];
+    rules.push(neighbours(&ICMPV6_IN));
+    rules.extend(dhcp(scope, MetaKey::Iifname));
+    rules.extend(rules::status_listener(scope));
+    rules.extend(rules::dispatch(scope, pairs, Direction::In));
+    rules.extend(rules::dispatch_defaults(scope));
+    rules.push(last("no zone has this device"));
+    rules
+}
+
+fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = lists.iter().flat_map(|list| list.drops_out(&scope.bindings)).collect();
+    rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
+    rules.push(Rule::new([destination_translated(), Verdict::Jump(FORWARDS).into()]));
+    rules.extend(rules::dispatch(scope, pairs, Direction::Through));
+    rules.extend(rules::dispatch_defaults(scope));
+    rules.push(last("no zone has this device"));
+    rules
+}
+
+fn output(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule> {
+    let mut rules = vec![loopback(MetaKey::Oifname)];
+    rules.extend(lists.iter().flat_map(|list| list.drops_out(&scope.bindings)));
+    rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
+    rules.push(neighbours(&ICMPV6_OUT));
+    rules.extend(dhcp(scope, MetaKey::Oifname));
+    rules.extend(rules::dispatch(scope, pairs, Direction::Out));
+    rules.push(last("no rule from self"));
+    rules
+}
+
+/// By name: an index would be read from this host's `lo` at load time and tie the text to it.
+fn loopback(key: MetaKey) -> Rule {
+    Rule::new([equal(Expr::Meta(key), Operand::atom(Atom::Ifname("lo".to_owned()))), Statement::ACCEPT])
+        .comment("loopback")
+}
+
+/// The chain's policy says the same; this rule counts it.
+fn last(why: &str) -> Rule {
+    Rule::new([Statement::Counter, Statement::DROP]).comment(why)
+}
+
+fn neighbours(types: &[u8]) -> Rule {
+    let types = types.iter().map(|number| Element::atom(Atom::Icmpv6Type(*number))).collect();
+    let right = Operand::Set(SetRef::Anonymous(types));
+    Rule::new([equal(Expr::Payload(Field::Icmpv6Type), right), Statement::ACCEPT])
+        .comment("neighbour discovery")
+}
+
+/// The client's side of DHCP on the devices that the policy gives to it.
+fn dhcp(scope: &Scope<'_>, key: MetaKey) -> Option<Rule> {
+    let clients = scope
+        .policy
+        .interfaces
+        .iter()
+        .filter(|interface| interface.addresses.iter().any(|address| address.value == Address::Dhcp4));
+    let clients: Vec<&str> = clients.filter_map(|interface| scope.bindings.device(&interface.name)).collect();
+    let on = devices(key, &clients)?;
+    let [source, destination] = if key == MetaKey::Iifname {
+        udp_between(DHCP_SERVER, DHCP_CLIENT)
+    } else {
+        udp_between(DHCP_CLIENT, DHCP_SERVER)
+    };
+    Some(Rule::new([on, source, destination, Statement::ACCEPT]).comment("dhcp client"))
+}

@@ -1,0 +1,189 @@
+//! Small words of the ruleset: matches and verdicts that several chains use.
+
+use crate::AddressRange;
+use glacis_plan::nft::{
+    Atom, CtKey, Element, Expr, Field, Key, KeyPart, Limit, LimitUnit, Log, Match, MatchOp, MetaKey, Name,
+    NfProto, Operand, Per, SetRef, Statement, Verdict,
+};
+use ipnet::{Ipv4Subnets, Ipv6Subnets};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+pub(super) const TCP: u8 = 6;
+
+/// `NF_CT_STATE` bits as nft(8) counts them.
+pub(super) const CT_INVALID: u32 = 1;
+pub(super) const CT_ESTABLISHED: u32 = 2;
+pub(super) const CT_RELATED: u32 = 4;
+/// `IPS_DST_NAT`.
+pub(super) const CT_DST_NAT: u32 = 1 << 5;
+
+/// Packets a second that a sampled log takes, and at once after a silence.
+const SAMPLE_RATE_PER_SECOND: u64 = 5;
+const SAMPLE_BURST: u32 = 10;
+/// `NF_LOG_PREFIXLEN` less its NUL.
+const LOG_PREFIX_BYTES_MAX: usize = 127;
+/// The nfnetlink group that our logs go to.
+const LOG_GROUP: u16 = 0;
+/// Enough for every header a reader of logs wants.
+const LOG_SNAPLEN: u32 = 128;
+
+pub(super) fn equal(left: Expr, right: Operand) -> Statement {
+    Match { left, op: MatchOp::Eq, right }.into()
+}
+
+pub(super) fn differs(left: Expr, right: Operand) -> Statement {
+    Match { left, op: MatchOp::Ne, right }.into()
+}
+
+/// `iifname "lo"` or `iifname { "a", "b" }`; `None` without devices, when nothing can match.
+pub(super) fn devices(key: MetaKey, devices: &[&str]) -> Option<Statement> {
+    let atom = |device: &&str| Atom::Ifname((*device).to_owned());
+    let right = match devices {
+        [] => return None,
+        [only] => Operand::atom(atom(only)),
+        several => Operand::Set(SetRef::Anonymous(several.iter().map(|d| Element::atom(atom(d))).collect())),
+    };
+    Some(equal(Expr::Meta(key), right))
+}
+
+/// An address field against a named set.
+pub(super) fn in_set(field: Field, set: Name) -> Statement {
+    equal(Expr::Payload(field), Operand::Set(SetRef::Named(set)))
+}
+
+pub(super) fn saddr(family: NfProto) -> Field {
+    match family {
+        NfProto::Ipv4 => Field::IpSaddr,
+        NfProto::Ipv6 => Field::Ip6Saddr,
+    }
+}
+
+pub(super) fn daddr(family: NfProto) -> Field {
+    match family {
+        NfProto::Ipv4 => Field::IpDaddr,
+        NfProto::Ipv6 => Field::Ip6Daddr,
+    }
+}
+
+pub(super) const fn family_of(address: IpAddr) -> NfProto {
+    match address {
+        IpAddr::V4(_) => NfProto::Ipv4,
+        IpAddr::V6(_) => NfProto::Ipv6,
+    }
+}
+
+pub(super) const fn address(address: IpAddr) -> Atom {
+    match address {
+        IpAddr::V4(address) => Atom::Ipv4(address),
+        IpAddr::V6(address) => Atom::Ipv6(address),
+    }
+}
+
+/// The shortest way to say a range: one address, a prefix, or both ends.
+pub(super) fn address_part(range: AddressRange) -> KeyPart {
+    let prefix = match (range.first, range.last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0)
+            .next()
+            .filter(|net| net.broadcast() == last)
+            .map(|n| n.prefix_len()),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0)
+            .next()
+            .filter(|net| net.broadcast() == last)
+            .map(|n| n.prefix_len()),
+        _ => None,
+    };
+    match prefix {
+        _ if range.first == range.last => KeyPart::One(address(range.first)),
+        Some(length) => KeyPart::Prefix(address(range.first), length),
+        None => KeyPart::Range(address(range.first), address(range.last)),
+    }
+}
+
+/// A port field against one port, one range, or a set of them; sorted and joined.
+pub(super) fn ports(field: Field, ports: &[RangeInclusive<u16>]) -> Statement {
+    let parts: Vec<KeyPart> = merge_ports(ports).into_iter().map(port_part).collect();
+    let right = match <[KeyPart; 1]>::try_from(parts) {
+        Ok([only]) => Operand::Part(only),
+        Err(several) => Operand::Set(SetRef::Anonymous(
+            several.into_iter().map(|part| Element::new(Key::Fields(vec![part]))).collect(),
+        )),
+    };
+    equal(Expr::Payload(field), right)
+}
+
+fn port_part(range: RangeInclusive<u16>) -> KeyPart {
+    let (first, last) = range.into_inner();
+    if first == last {
+        KeyPart::One(Atom::InetService(first))
+    } else {
+        KeyPart::Range(Atom::InetService(first), Atom::InetService(last))
+    }
+}
+
+/// nft refuses overlapping intervals in one set.
+fn merge_ports(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+    let mut sorted: Vec<_> = ports.iter().map(|range| (*range.start(), *range.end())).collect();
+    sorted.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::with_capacity(sorted.len());
+    for (first, last) in sorted {
+        match merged.last_mut() {
+            Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged.into_iter().map(|(first, last)| first..=last).collect()
+}
+
+/// `ct state vmap { established : accept, related : accept, invalid : … }`.
+pub(super) fn known_flows(invalid: Verdict) -> Statement {
+    let element = |bits, verdict| Element::atom(Atom::CtState(bits)).verdict(verdict);
+    Statement::VerdictMap {
+        key: Expr::Ct { key: CtKey::State, direction: None },
+        map: glacis_plan::nft::VerdictMap::Anonymous(vec![
+            element(CT_ESTABLISHED, Verdict::Accept),
+            element(CT_RELATED, Verdict::Accept),
+            element(CT_INVALID, invalid),
+        ]),
+    }
+}
+
+/// `ct status dnat`.
+pub(super) fn destination_translated() -> Statement {
+    Match {
+        left: Expr::Ct { key: CtKey::Status, direction: None },
+        op: MatchOp::AnyBit,
+        right: Operand::atom(Atom::CtStatus(CT_DST_NAT)),
+    }
+    .into()
+}
+
+/// `udp sport … udp dport …`, both single ports.
+pub(super) fn udp_between(source: u16, destination: u16) -> [Statement; 2] {
+    let port = |field, port| equal(Expr::Payload(field), Operand::atom(Atom::InetService(port)));
+    [port(Field::UdpSport, source), port(Field::UdpDport, destination)]
+}
+
+pub(super) fn l4proto(protocol: u8) -> Statement {
+    equal(Expr::Meta(MetaKey::L4Proto), Operand::atom(Atom::InetProto(protocol)))
+}
+
+pub(super) fn packet_limit(packets: u64, per: Per, burst: u32) -> Statement {
+    Statement::Limit(Limit { rate: packets, unit: LimitUnit::Packets, per, burst, over: false })
+}
+
+pub(super) fn sample_limit() -> Statement {
+    packet_limit(SAMPLE_RATE_PER_SECOND, Per::Second, SAMPLE_BURST)
+}
+
+/// A copy of the packet's head to whoever listens to our log group; nothing is ever written to a console.
+pub(super) fn log(pair: &str, label: &str) -> Statement {
+    let mut prefix = format!("{pair} {label}: ");
+    prefix.truncate(prefix.floor_char_boundary(LOG_PREFIX_BYTES_MAX));
+    Statement::Log(Log {
+        prefix: Some(prefix),
+        group: Some(LOG_GROUP),
+        snaplen: Some(LOG_SNAPLEN),
+        ..Log::default()
+    })
+}
