@@ -58,15 +58,15 @@ fn follow(packet: &Packet, mut at: Transport) -> Result<Option<Transport>, Malfo
             | next_header::MOBILITY
             | next_header::HIP
             | next_header::SHIM6 => {
-                let [next, length]: [u8; 2] = packet.load(at.offset)?;
+                let [next, length]: [u8; 2] = packet.copy(at.offset)?;
                 (next, (u32::from(length) + 1) * 8)
             }
             next_header::AUTHENTICATION => {
-                let [next, length]: [u8; 2] = packet.load(at.offset)?;
+                let [next, length]: [u8; 2] = packet.copy(at.offset)?;
                 (next, (u32::from(length) + 2) * 4)
             }
             next_header::FRAGMENT => {
-                let [next, _, high, low]: [u8; 4] = packet.load(at.offset)?;
+                let [next, _, high, low]: [u8; 4] = packet.copy(at.offset)?;
                 if u16::from_be_bytes([high, low]) & V6_FRAGMENT_OFFSET != 0 {
                     return Ok(None);
                 }
