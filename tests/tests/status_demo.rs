@@ -56,7 +56,7 @@ fn fill(store: &Store) -> u64 {
     let now = now();
     let ago = |minutes: u64| UnixMillis(now.0 - minutes * 60_000);
     let probe = |source: &str, port, protocol, hits: u64, minutes| ScanHit {
-        source: source.parse().unwrap(),
+        source: source.parse().expect("written as an address"),
         port,
         protocol,
         at: ago(minutes),
@@ -75,9 +75,13 @@ fn fill(store: &Store) -> u64 {
         probe("192.0.2.14", 161, Udp, 1, 52),
         probe("203.0.113.9", 9200, Tcp, 4, 71),
     ];
-    store.record(&probes).unwrap();
-    store.append_event(&EventKind::CoreStarted { version: report().version }, ago(18_075)).unwrap();
-    store.append_event(&EventKind::PolicyApplied { revision: 12, changes: 3 }, ago(207)).unwrap();
+    store.record(&probes).expect("a new store takes records");
+    store
+        .append_event(&EventKind::CoreStarted { version: report().version }, ago(18_075))
+        .expect("a new store takes records");
+    store
+        .append_event(&EventKind::PolicyApplied { revision: 12, changes: 3 }, ago(207))
+        .expect("a new store takes records");
     let scan = |hits, ports| BanReason::Scan { hits, ports, window_seconds: 300 };
     let bans = [
         ("203.0.113.41/32", 18, Some(42), scan(412, 27), "auto"),
@@ -87,15 +91,24 @@ fn fill(store: &Store) -> u64 {
     ];
     for (source, since, until, reason, author) in bans.clone() {
         let until = until.map(|minutes: u64| now.plus(Duration::from_mins(minutes)));
-        let ban =
-            Ban { source: source.parse().unwrap(), since: ago(since), until, reason, author: author.into() };
-        store.put_ban(ban.clone()).unwrap();
+        let ban = Ban {
+            source: source.parse().expect("written as an address"),
+            since: ago(since),
+            until,
+            reason,
+            author: author.into(),
+        };
+        store.put_ban(ban.clone()).expect("a new store takes records");
         if author == "auto" {
-            store.append_event(&EventKind::SourceBlocked { ban }, ago(since)).unwrap();
+            store
+                .append_event(&EventKind::SourceBlocked { ban }, ago(since))
+                .expect("a new store takes records");
         }
     }
-    let source = "203.0.113.9/32".parse().unwrap();
-    store.append_event(&EventKind::BanExpired { source }, ago(3)).unwrap();
-    store.append_event(&EventKind::LinkChanged { device: "eth2".into(), up: false }, ago(2)).unwrap();
+    let source = "203.0.113.9/32".parse().expect("written as an address");
+    store.append_event(&EventKind::BanExpired { source }, ago(3)).expect("a new store takes records");
+    store
+        .append_event(&EventKind::LinkChanged { device: "eth2".into(), up: false }, ago(2))
+        .expect("a new store takes records");
     bans.len() as u64
 }

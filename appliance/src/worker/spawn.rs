@@ -51,22 +51,12 @@ pub enum SpawnError {
 /// A running worker; killed and reaped on drop.
 #[derive(Debug)]
 pub struct WorkerProcess {
-    name: String,
     child: Child,
 }
 
 impl WorkerProcess {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Blocks until it has ended.
-    pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
     }
 
     /// `None` while it runs.
@@ -116,7 +106,7 @@ pub fn spawn(spec: WorkerSpec<'_>) -> Result<WorkerProcess, SpawnError> {
     let child = command.spawn().map_err(|source| SpawnError::Start { name: name(), source })?;
     // From here on the worker alone has its end, so that its death ends the feed.
     drop(spec.feed);
-    Ok(WorkerProcess { name: name(), child })
+    Ok(WorkerProcess { child })
 }
 
 /// Duplicates whose numbers lie above all that the worker will see, so that none is overwritten while they move.
@@ -181,9 +171,8 @@ mod tests {
         // Open on purpose without close-on-exec, as a careless library would leave it.
         let leak = File::open("/dev/null").unwrap();
         rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
-        let (mut worker, feed) = spawn_probe("tell", &listeners);
+        let (_worker, feed) = spawn_probe("tell", &listeners);
         let text = told(feed);
-        worker.wait().unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[..3], ["worker probe tell", "GLACIS_LISTEN_FDS=2", "0"], "{text}");
         let sockets = lines.iter().filter(|line| line.starts_with("socket:")).count();
