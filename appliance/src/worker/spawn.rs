@@ -30,14 +30,6 @@ pub struct WorkerSpec<'a> {
     pub store: Option<&'a Path>,
 }
 
-impl<'a> WorkerSpec<'a> {
-    /// The status worker, which reads the store in the folder `store`.
-    pub fn status(feed: UnixStream, listeners: &'a [TcpListener], store: &'a Path) -> Self {
-        let program = Path::new(OWN_PROGRAM);
-        Self { name: "status", program, args: &[], feed, listeners, store: Some(store) }
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     #[error("{count} listeners for the worker {name}; it takes {LISTENERS_MAX} at most")]
