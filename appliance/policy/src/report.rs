@@ -77,7 +77,7 @@ impl SourceCode for Source {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
-        _lines_before: usize,
+        lines_before: usize,
         _lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         if span.offset() + span.len() > self.text.len() {
@@ -88,7 +88,9 @@ impl SourceCode for Source {
         let line = self.line_of((lines.start, 0).into()) as usize - 1;
         let count = self.line_of((lines.end, 0).into()) as usize - line;
         let whole = SourceSpan::from((lines.start, lines.len()));
-        let contents = MietteSpanContents::new_named(self.name.to_string(), text, whole, line, 0, count);
+        // Without context `miette` asks for the place in its headline, with it for the lines themselves.
+        let column = if lines_before == 0 { self.place(span.offset()).column as usize - 1 } else { 0 };
+        let contents = MietteSpanContents::new_named(self.name.to_string(), text, whole, line, column, count);
         Ok(Box::new(contents))
     }
 }
@@ -212,7 +214,7 @@ impl Report {
         };
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(WRAP_COLUMNS)
-            .with_context_lines(0)
+            .with_context_lines(1)
             .without_syntax_highlighting()
             .with_links(false);
         let mut out = String::new();
