@@ -1,1 +1,3 @@
 //! Stub; replaced when the crate is written.
+pub mod store;
+pub mod tc;

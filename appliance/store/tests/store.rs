@@ -236,13 +236,14 @@ fn another_layout_is_refused_and_left_as_it_is() {
     assert_eq!(fs::read(dir.path().join("data.mdb")).unwrap(), before);
 }
 
+type Inflict = fn(&fs::File);
+
 #[test]
 fn a_damaged_file_is_refused_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data.mdb");
     drop(open(dir.path()));
     let good = fs::read(&path).unwrap();
-    type Inflict = fn(&fs::File);
     let damages: [(&str, Inflict); 4] = [
         ("garbage in front", |file| file.write_all_at(&[0xa5; 8192], 0).unwrap()),
         ("cut inside the header", |file| file.set_len(100).unwrap()),

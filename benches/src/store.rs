@@ -1,0 +1,156 @@
+//! Upserts of scan hits per second: the store against SQLite in WAL mode, with the same batches.
+
+use glacis_control::{Day, Protocol, ScanHit, UnixMillis};
+use glacis_store::{Bounds, Store};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::time::Instant;
+
+/// Different records, as one busy day brings them.
+const RECORDS: u64 = 200_000;
+/// Hits on them: every record is hit, and most are hit again.
+const HITS: usize = 600_000;
+/// Hits in one transaction.
+const BATCH: usize = 4096;
+/// The figure is their median.
+const ROUNDS: usize = 3;
+/// What `store` has to reach over SQLite at the same durability.
+pub const RATIO_WANTED: f64 = 3.0;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Medians, in upserts per second.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreFigures {
+    pub store: f64,
+    /// `synchronous=FULL`: a commit is on disk when it returns, as the store's is.
+    pub sqlite_full: f64,
+    /// `synchronous=NORMAL`: a power failure loses the last commits.
+    pub sqlite_normal: f64,
+}
+
+/// Runs all three in turn, prints the medians and their ratios, and checks that they counted the same.
+/// Works in the directory that `TMPDIR` names, which should lie on the disk that counts.
+pub fn upserts_against_sqlite() -> Outcome<StoreFigures> {
+    let hits = hits();
+    let mut rounds: [Vec<f64>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        let dir = tempfile::tempdir()?;
+        rounds[0].push(store_round(dir.path(), &hits)?);
+        rounds[1].push(sqlite_round(&dir.path().join("full.sqlite"), "FULL", &hits)?);
+        rounds[2].push(sqlite_round(&dir.path().join("normal.sqlite"), "NORMAL", &hits)?);
+    }
+    let [store, sqlite_full, sqlite_normal] = rounds.map(median);
+    let figures = StoreFigures { store, sqlite_full, sqlite_normal };
+    println!("store: {HITS} hits on {RECORDS} records, {BATCH} a transaction, median of {ROUNDS} (upserts/s)");
+    println!("  glacis-store (LMDB, synced)      {store:>10.0}");
+    for (mode, figure) in [("FULL", sqlite_full), ("NORMAL", sqlite_normal)] {
+        println!("  SQLite WAL, synchronous={mode:<6}   {figure:>10.0}   store is {:.1} x", store / figure);
+    }
+    println!("  to reach over synchronous=FULL:      {RATIO_WANTED:>4.1} x");
+    Ok(figures)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Scanners walk over ports: runs of neighbouring ports of one source, from sources in no order. The first
+/// third hits every record once, the rest hits any of them again.
+fn hits() -> Vec<ScanHit> {
+    const RUN: u64 = 20;
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let runs = RECORDS / RUN;
+    let mut order: Vec<u64> = (0..runs).collect();
+    let mut below = |bound: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % bound
+    };
+    for index in (1..order.len()).rev() {
+        order.swap(index, below(index as u64 + 1) as usize);
+    }
+    while order.len() * (RUN as usize) < HITS {
+        order.push(below(runs));
+    }
+    let run_hits = |(position, run): (usize, u64)| {
+        (0..RUN).map(move |step| ScanHit {
+            source: source(run / 5),
+            port: ((run % 5) * RUN + step) as u16,
+            protocol: if run % 3 == 0 { Protocol::Udp } else { Protocol::Tcp },
+            at: UnixMillis(1_700_000_000_000 + position as u64),
+            hits: 1,
+        })
+    };
+    order.into_iter().enumerate().flat_map(run_hits).take(HITS).collect()
+}
+
+/// Every fourth one is IPv6; neighbouring numbers are far apart.
+fn source(number: u64) -> IpAddr {
+    let spread = (number as u32).wrapping_mul(2_654_435_761);
+    if number % 4 == 0 {
+        IpAddr::V6(Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(spread)))
+    } else {
+        IpAddr::V4(Ipv4Addr::from(spread))
+    }
+}
+
+fn store_round(dir: &Path, hits: &[ScanHit]) -> Outcome<f64> {
+    let store = Store::open(dir, Bounds::default())?;
+    let start = Instant::now();
+    for batch in hits.chunks(BATCH) {
+        if store.record(batch)? > 0 {
+            return Err("the store was full".into());
+        }
+    }
+    let rate = hits.len() as f64 / start.elapsed().as_secs_f64();
+    let records = store.stats()?.scan_records;
+    if records == RECORDS { Ok(rate) } else { Err(format!("the store holds {records} records").into()) }
+}
+
+/// Hits are added up and sorted by key before they are written, as the store does it itself.
+fn sqlite_round(path: &Path, synchronous: &str, hits: &[ScanHit]) -> Outcome<f64> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.execute_batch(
+        "CREATE TABLE scans (day INTEGER, address BLOB, protocol INTEGER, port INTEGER, hits INTEGER,
+         first INTEGER, last INTEGER, PRIMARY KEY (day, address, protocol, port)) WITHOUT ROWID",
+    )?;
+    let start = Instant::now();
+    for batch in hits.chunks(BATCH) {
+        let mut sums = BTreeMap::new();
+        for hit in batch {
+            let key = (Day::of(hit.at).0, address(hit.source), hit.protocol.number(), hit.port);
+            let sum = sums.entry(key).or_insert((0, hit.at.0, hit.at.0));
+            *sum = (sum.0 + hit.hits, sum.1.min(hit.at.0), sum.2.max(hit.at.0));
+        }
+        let transaction = connection.transaction()?;
+        {
+            let mut upsert = transaction.prepare_cached(
+                "INSERT INTO scans VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET hits = hits + excluded.hits,
+                 first = min(first, excluded.first), last = max(last, excluded.last)",
+            )?;
+            for ((day, address, protocol, port), (hits, first, last)) in sums {
+                upsert.execute((day, address, protocol, port, hits as i64, first as i64, last as i64))?;
+            }
+        }
+        transaction.commit()?;
+    }
+    let rate = hits.len() as f64 / start.elapsed().as_secs_f64();
+    let records: i64 = connection.query_row("SELECT count(*) FROM scans", (), |row| row.get(0))?;
+    if records == RECORDS as i64 { Ok(rate) } else { Err(format!("SQLite holds {records} records").into()) }
+}
+
+fn address(source: IpAddr) -> [u8; 16] {
+    match source {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
