@@ -149,6 +149,7 @@ impl Buffer {
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes<'a>(pub &'a [u8]);
 
+#[expect(clippy::copy_iterator, reason = "each look-up walks a copy of two words from the start")]
 impl<'a> Iterator for Attributes<'a> {
     type Item = (u16, &'a [u8]);
 

@@ -62,7 +62,7 @@ impl Connection {
         let sequence = self.request(message::GET_GENERATION, 0, 0, |_| ())?;
         loop {
             let length = self.receive(Wait::Yes)?.unwrap_or_default();
-            for message in Messages(&self.received[..length]).filter(|m| m.sequence == sequence) {
+            if let Some(message) = Messages(&self.received[..length]).find(|m| m.sequence == sequence) {
                 if message.kind == NLMSG_ERROR {
                     let source = io::Error::from_raw_os_error(-message.code().unwrap_or_default());
                     return Err(NftError::Query { what: "its generation", source });

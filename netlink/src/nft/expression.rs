@@ -472,16 +472,19 @@ impl<'e, 'a> RuleEncoder<'e, 'a> {
         let ordered = match op {
             MatchOp::Eq => {
                 self.establish(left, atom);
-                return Ok(self.emit_cmp(cmp::EQ, &shifted(encode(atom, field, field.order)?, shift)));
+                self.emit_cmp(cmp::EQ, &shifted(encode(atom, field, field.order)?, shift));
+                return Ok(());
             }
             MatchOp::Ne => {
-                return Ok(self.emit_cmp(cmp::NEQ, &shifted(encode(atom, field, field.order)?, shift)));
+                self.emit_cmp(cmp::NEQ, &shifted(encode(atom, field, field.order)?, shift));
+                return Ok(());
             }
             MatchOp::AnyBit | MatchOp::NoBit => {
                 let bits = shifted(encode(atom, field, field.order)?, shift);
                 self.emit_and(FIRST, &bits);
                 let op = if op == MatchOp::AnyBit { cmp::NEQ } else { cmp::EQ };
-                return Ok(self.emit_cmp(op, &vec![0; bits.len()]));
+                self.emit_cmp(op, &vec![0; bits.len()]);
+                return Ok(());
             }
             MatchOp::Lt => cmp::LT,
             MatchOp::Le => cmp::LTE,
@@ -587,7 +590,9 @@ const DSCP_MASK: u8 = 0xfc;
 const DSCP_SHIFT: u32 = 2;
 
 fn shifted(mut value: Vec<u8>, bits: u32) -> Vec<u8> {
-    value.iter_mut().for_each(|byte| *byte <<= bits);
+    for byte in &mut value {
+        *byte <<= bits;
+    }
     value
 }
 

@@ -121,8 +121,7 @@ impl<'a> RuleEncoder<'_, 'a> {
         const TCP_RST: u32 = 1;
         const ICMPX_UNREACH: u32 = 2;
         let (icmp, icmpv6, icmpx) = match reject {
-            Reject::TcpReset => (0, 0, 0),
-            Reject::NoRoute => (0, 0, 0),
+            Reject::TcpReset | Reject::NoRoute => (0, 0, 0),
             Reject::PortUnreachable => (3, 4, 1),
             Reject::HostUnreachable => (1, 3, 2),
             Reject::AdminProhibited => (13, 1, 3),

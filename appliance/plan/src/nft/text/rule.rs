@@ -197,10 +197,10 @@ fn render_expr(expr: &Expr) -> String {
         Expr::Jhash { of, modulus, seed, offset } => {
             let mut text = format!("jhash {} mod {modulus}", render_expr(of));
             if let Some(seed) = seed {
-                text += &format!(" seed {seed:#x}");
+                text.extend([format!(" seed {seed:#x}")]);
             }
             if *offset != 0 {
-                text += &format!(" offset {offset}");
+                text.extend([format!(" offset {offset}")]);
             }
             text
         }

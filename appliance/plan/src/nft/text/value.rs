@@ -55,7 +55,7 @@ pub(super) fn render_atom(atom: &Atom) -> String {
     match atom {
         Atom::Ipv4(address) => address.to_string(),
         Atom::Ipv6(address) => address.to_string(),
-        Atom::Ether([a, b, c, d, e, f]) => format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
+        Atom::Ether(octets) => joined(octets, ":", |f, octet| write!(f, "{octet:02x}")).to_string(),
         Atom::InetProto(number) => protocol(*number),
         Atom::InetService(port) => port.to_string(),
         Atom::Mark(mark) => format!("{mark:#010x}"),
@@ -157,19 +157,19 @@ pub fn render_element(element: &Element) -> String {
         Key::Fields(parts) => joined(parts, " . ", |f, part| f.write_str(&render_part(part))).to_string(),
     };
     if let Some(timeout) = element.timeout {
-        text += &format!(" timeout {}", seconds(timeout));
+        text.extend([format!(" timeout {}", seconds(timeout))]);
     }
     if let Some(expires) = element.expires {
-        text += &format!(" expires {}", seconds(expires));
+        text.extend([format!(" expires {}", seconds(expires))]);
     }
     if let Some(words) = &element.comment {
-        text += &format!(" {}", comment(words));
+        text.extend([format!(" {}", comment(words))]);
     }
     match &element.data {
         None => {}
-        Some(ElementData::Verdict(verdict)) => text += &format!(" : {}", render_verdict(verdict)),
+        Some(ElementData::Verdict(verdict)) => text.extend([format!(" : {}", render_verdict(verdict))]),
         Some(ElementData::Value(atoms)) => {
-            text += &format!(" : {}", joined(atoms, " . ", |f, atom| f.write_str(&render_atom(atom))));
+            text.extend([format!(" : {}", joined(atoms, " . ", |f, atom| f.write_str(&render_atom(atom))))]);
         }
     }
     text
