@@ -84,7 +84,7 @@ fn bind(interface: &Interface, index: usize, facts: &Facts) -> Result<Option<Str
         (None, InterfaceMatcher::Name(device)) => Some(device.clone()),
         (None, _) if interface.name.len() > DEVICE_BYTES_MAX => Some(format!("interface{index}")),
         (None, _) => Some(interface.name.value.clone()),
-        (Some(present), matcher) => one_of(interface, fitting(present, matcher))?,
+        (Some(present), matcher) => one_of(interface, &fitting(present, matcher))?,
     };
     match device {
         Some(device) if device.len() > DEVICE_BYTES_MAX => {
@@ -104,9 +104,9 @@ fn fitting<'f>(present: &'f [InterfaceFact], matcher: &InterfaceMatcher) -> Vec<
 }
 
 /// VLANs and bridges share the address of the card below them, so among several the only card wins.
-fn one_of(interface: &Interface, fitting: Vec<&InterfaceFact>) -> Result<Option<String>, CompileError> {
+fn one_of(interface: &Interface, fitting: &[&InterfaceFact]) -> Result<Option<String>, CompileError> {
     let cards: Vec<_> = fitting.iter().filter(|fact| fact.pci.is_some()).collect();
-    match (fitting.as_slice(), cards.as_slice()) {
+    match (fitting, cards.as_slice()) {
         ([], _) => Ok(None),
         ([only], _) => Ok(Some(only.device.clone())),
         (_, [card]) => Ok(Some(card.device.clone())),
