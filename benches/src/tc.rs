@@ -50,7 +50,7 @@ pub fn packet_costs() -> Outcome<Vec<PacketCost>> {
     for n in 0..BANS {
         program.ban(IpAddr::from(Ipv4Addr::from(first + n)).into(), None)?;
     }
-    let hour = BootTime::now().plus(Duration::from_secs(3600));
+    let hour = BootTime::now().plus(Duration::from_hours(1));
     program.ban(IpAddr::from(BANNED_FOR_AN_HOUR).into(), Some(hour))?;
 
     let floor = median(ROUNDS, || empty_program(&frame(SOURCE, CLOSED, ACK)))?;

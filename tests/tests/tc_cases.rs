@@ -115,7 +115,7 @@ fn ipv4_packets_meet_their_fates() {
         program.set_udp_reply_ports([53, 4500]).unwrap();
         program.ban("203.0.113.9/32".parse().unwrap(), None).unwrap();
         program.ban("203.0.113.10/32".parse().unwrap(), Some(BootTime(1))).unwrap();
-        let hour = BootTime::now().plus(Duration::from_secs(3600));
+        let hour = BootTime::now().plus(Duration::from_hours(1));
         program.ban("203.0.113.11/32".parse().unwrap(), Some(hour)).unwrap();
         program.ban("198.51.100.0/24".parse().unwrap(), None).unwrap();
 
@@ -302,7 +302,7 @@ fn bans_are_kept_moved_and_lifted() {
         let inner = "203.0.113.0/28".parse().unwrap();
         let outer = "203.0.112.0/23".parse().unwrap();
         let frame = v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK));
-        let hour = BootTime::now().plus(Duration::from_secs(3600));
+        let hour = BootTime::now().plus(Duration::from_hours(1));
         let listed = |program: &TcProgram| program.bans().expect("bans can be read");
         assert_eq!(listed(program), []);
         assert!(!program.unban(address).unwrap());
@@ -340,7 +340,7 @@ fn replacing_bans_leaves_exactly_the_wanted_ones_and_their_drops() {
             program.ban(source, None).unwrap();
         }
         program.try_frame(&v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK)), 2).unwrap();
-        let hour = BootTime::now().plus(Duration::from_secs(3600));
+        let hour = BootTime::now().plus(Duration::from_hours(1));
         let wanted = [(kept, None), (moved, Some(hour)), (added, None)];
         for _ in 0..2 {
             program.replace_bans(wanted).unwrap();
