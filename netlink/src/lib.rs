@@ -2,4 +2,6 @@
 //!
 //! Carries out what a plan says and reads back what is there; decides nothing.
 
+pub mod dhcp_socket;
+pub mod links;
 pub mod nft;
