@@ -37,9 +37,44 @@ pub struct Applied {
 
 /// Hits, added up per record and in the order of the keys.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies(BTreeMap<ScanKey, Tally>);
+pub(crate) struct Tallies(Vec<(ScanKey, Tally)>);
 
 impl Tallies {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The records of one source and protocol on one day, run after run.
+    pub fn runs(&self) -> impl Iterator<Item = &[(ScanKey, Tally)]> {
+        self.0.chunk_by(|(a, _), (b, _)| a.without_port() == b.without_port())
+    }
+}
+
+impl<'a> FromIterator<&'a ScanHit> for Tallies {
+    fn from_iter<I: IntoIterator<Item = &'a ScanHit>>(hits: I) -> Self {
+        let mut tallies: Vec<_> = hits.into_iter().map(|hit| (ScanKey::of(hit), Tally::of(hit))).collect();
+        // A scanner's ports mostly come in order; the stable sort takes such stretches as they are.
+        tallies.sort_by_key(|(key, _)| *key);
+        tallies.dedup_by(|(key, tally), (kept_key, kept)| {
+            let same = key == kept_key;
+            if same {
+                *kept = kept.merged(*tally);
+            }
+            same
+        });
+        Self(tallies)
+    }
+}
+
+/// Hits that wait, added up per record.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(BTreeMap<ScanKey, Tally>);
+
+impl Pending {
     /// Whether the hit was taken: not when it needs a new record and there are `records_max` already.
     pub fn add(&mut self, hit: &ScanHit, records_max: usize) -> bool {
         let key = ScanKey::of(hit);
@@ -63,18 +98,8 @@ impl Tallies {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&ScanKey, &Tally)> {
-        self.0.iter()
-    }
-}
-
-impl<'a> FromIterator<&'a ScanHit> for Tallies {
-    fn from_iter<I: IntoIterator<Item = &'a ScanHit>>(hits: I) -> Self {
-        let mut tallies = Self::default();
-        for hit in hits {
-            tallies.add(hit, usize::MAX);
-        }
-        tallies
+    pub fn take(&mut self) -> Tallies {
+        Tallies(std::mem::take(&mut self.0).into_iter().collect())
     }
 }
 
@@ -89,18 +114,29 @@ mod tests {
     }
 
     #[test]
-    fn hits_of_one_record_need_no_further_room() {
-        let mut tallies = Tallies::default();
-        assert!(tallies.add(&hit(53, 10), 1));
-        assert!(tallies.add(&hit(53, 4), 1));
-        assert!(!tallies.add(&hit(54, 4), 1));
-        let sums: Vec<_> = tallies.iter().map(|(_, tally)| *tally).collect();
-        assert_eq!(sums, [Tally { hits: 2, first_ms: 4, last_ms: 10 }]);
+    fn waiting_hits_of_one_record_need_no_further_room() {
+        let mut pending = Pending::default();
+        assert!(pending.add(&hit(53, 10), 1));
+        assert!(pending.add(&hit(53, 4), 1));
+        assert!(!pending.add(&hit(54, 4), 1));
+        assert_eq!(pending.take().0[0].1, Tally { hits: 2, first_ms: 4, last_ms: 10 });
+        assert!(pending.is_empty());
     }
 
     #[test]
-    fn midnight_divides_records() {
-        let hits = [hit(53, 86_399_999), hit(53, 86_400_000)];
-        assert_eq!(hits.iter().collect::<Tallies>().len(), 2);
+    fn hits_are_sorted_and_added_up_in_whatever_order_they_come() {
+        let hits = [hit(54, 1), hit(53, 9), hit(54, 5), hit(53, 2), hit(54, 3)];
+        let tallies: Tallies = hits.iter().collect();
+        let sums: Vec<_> =
+            tallies.0.iter().map(|(_, tally)| (tally.hits, tally.first_ms, tally.last_ms)).collect();
+        assert_eq!(sums, [(2, 2, 9), (3, 1, 5)]);
+    }
+
+    #[test]
+    fn midnight_divides_records_and_runs() {
+        let hits = [hit(53, 86_399_999), hit(53, 86_400_000), hit(54, 86_400_000)];
+        let tallies: Tallies = hits.iter().collect();
+        let runs: Vec<_> = tallies.runs().map(<[_]>::len).collect();
+        assert_eq!(runs, [1, 2]);
     }
 }

@@ -41,6 +41,8 @@ const DAY_MILLIS: u64 = 86_400_000;
 /// Of the day in front of a scan's key.
 const DAY_BYTES: usize = 4;
 const SCAN_KEY_BYTES: usize = 23;
+/// Where the port begins in the key of a scan.
+const PORT_AT: usize = 21;
 const TALLY_BYTES: usize = 16;
 /// Stands for a ban without end; no clock reaches it.
 const PERMANENT: u64 = u64::MAX;
@@ -80,7 +82,7 @@ impl ScanKey {
         key[..DAY_BYTES].copy_from_slice(&day.0.to_be_bytes());
         key[4..20].copy_from_slice(&address_bytes(source));
         key[20] = protocol;
-        key[21..].copy_from_slice(&port.to_be_bytes());
+        key[PORT_AT..].copy_from_slice(&port.to_be_bytes());
         Self(key)
     }
 
@@ -106,6 +108,15 @@ impl ScanKey {
         probe
     }
 
+    /// Day, address and protocol: equal for the ports that one source tries on one day.
+    pub fn without_port(&self) -> &[u8] {
+        &self.0[..PORT_AT]
+    }
+
+    pub fn port(&self) -> u16 {
+        u16::from_be_bytes([self.0[PORT_AT], self.0[PORT_AT + 1]])
+    }
+
     pub fn source(&self) -> IpAddr {
         let mut address = [0; 16];
         address.copy_from_slice(&self.0[4..20]);
@@ -124,7 +135,7 @@ impl ScanKey {
         Ok(ScanRecord {
             day,
             source: self.source(),
-            port: u16::from_be_bytes([self.0[21], self.0[22]]),
+            port: self.port(),
             protocol,
             hits: tally.hits,
             first: UnixMillis(day_start + u64::from(tally.first_ms)),

@@ -2,11 +2,12 @@
 
 use crate::batch::Tallies;
 use crate::error::Fault;
-use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_REVISION, Tally};
+use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_REVISION, ScanKey, Tally};
 use glacis_control::{Ban, Event, EventKind, UnixMillis};
 use heed::types::Bytes;
 use heed::{Database, RoTxn, RwTxn};
 use ipnet::IpNet;
+use std::ops::Bound;
 
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
@@ -25,16 +26,61 @@ pub(crate) struct Tables {
     pub meta: Table,
 }
 
+/// Records that a walk may pass for each one that it is for.
+const WALK_PER_RECORD: usize = 4;
+
+/// Whether a walk over all ports between the first and the last costs less than looking them up.
+fn is_dense(run: &[(ScanKey, Tally)]) -> bool {
+    let ([(first, _), ..], [.., (last, _)]) = (run, run) else { return false };
+    let span = usize::from(last.port() - first.port()) + 1;
+    run.len() > 1 && span <= run.len() * WALK_PER_RECORD
+}
+
 impl Tables {
-    /// `tallies` come in the order of their keys, so that neighbours meet a page while it is hot.
+    /// Ports of one source that lie close together are met by one walk; others are looked up one by one.
     pub fn add_scans(&self, txn: &mut RwTxn<'_>, tallies: &Tallies) -> Result<(), Fault> {
-        for (key, tally) in tallies.iter() {
-            let total = match self.scans.get(txn, key.bytes())? {
-                Some(stored) => Tally::parse(stored)?.merged(*tally),
-                None => *tally,
-            };
-            self.scans.put(txn, key.bytes(), &total.bytes())?;
+        let mut to_put = Vec::new();
+        for run in tallies.runs() {
+            to_put.clear();
+            if is_dense(run) {
+                self.merge_run(txn, run, &mut to_put)?;
+            } else {
+                for (key, tally) in run {
+                    let stored = self.scans.get(txn, key.bytes())?.map(Tally::parse).transpose()?;
+                    to_put.push((*key, stored.map_or(*tally, |stored| stored.merged(*tally))));
+                }
+            }
+            for (key, tally) in &to_put {
+                self.scans.put(txn, key.bytes(), &tally.bytes())?;
+            }
         }
+        Ok(())
+    }
+
+    /// Adds to the records that are there, in one walk from the run's first to its last; the new ones go to `to_put`.
+    fn merge_run(
+        &self,
+        txn: &mut RwTxn<'_>,
+        run: &[(ScanKey, Tally)],
+        to_put: &mut Vec<(ScanKey, Tally)>,
+    ) -> Result<(), Fault> {
+        let ([(first, _), ..], [.., (last, _)]) = (run, run) else { return Ok(()) };
+        let bounds = (Bound::Included(first.bytes()), Bound::Included(last.bytes()));
+        let mut walk = self.scans.range_mut(txn, &bounds)?;
+        let mut wanted = run.iter().peekable();
+        while let Some((key, value)) = walk.next().transpose()? {
+            let (stored_key, stored) = (ScanKey::parse(key)?, Tally::parse(value)?);
+            while let Some(missing) = wanted.next_if(|(key, _)| *key < stored_key) {
+                to_put.push(*missing);
+            }
+            if let Some((key, tally)) = wanted.next_if(|(key, _)| *key == stored_key) {
+                let sum = stored.merged(*tally).bytes();
+                // SAFETY: nothing borrowed from the database is used here or afterwards: key and sum are copies,
+                // and the key is the one that the walk stands at.
+                unsafe { walk.put_current(key.bytes(), &sum)? };
+            }
+        }
+        to_put.extend(wanted);
         Ok(())
     }
 

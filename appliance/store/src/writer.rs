@@ -4,7 +4,7 @@
 //! wait at the same time in one transaction, and acknowledged afterwards. Nothing here blocks the caller: a queue
 //! that is full says so.
 
-use crate::batch::Tallies;
+use crate::batch::{Pending, Tallies};
 use crate::store::Retained;
 use crate::{Applied, Batch, Store, StoreError, StoreReader};
 use glacis_control::report::StoreStatus;
@@ -175,7 +175,7 @@ impl std::fmt::Debug for Order {
 
 #[derive(Debug, Default)]
 struct Queue {
-    hits: Tallies,
+    hits: Pending,
     /// When the hits are to be committed; `None` while there are none.
     hits_due: Option<Instant>,
     orders: VecDeque<Order>,
@@ -229,7 +229,7 @@ impl Shared {
             let hits_due = queue.hits_due.is_some_and(|due| due <= now) || queue.hits.len() >= COMMIT_HITS;
             if hits_due || (queue.stopping && !queue.hits.is_empty()) {
                 queue.hits_due = None;
-                return Work::Hits(std::mem::take(&mut queue.hits));
+                return Work::Hits(queue.hits.take());
             }
             if !queue.orders.is_empty() {
                 let count = queue.orders.len().min(COMMIT_ORDERS);

@@ -264,3 +264,22 @@ fn a_damaged_file_is_refused_with_its_name() {
     fs::write(&path, &good).unwrap();
     assert!(StoreReader::open(dir.path()).is_ok());
 }
+
+#[test]
+fn records_add_up_whatever_of_a_run_is_there_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let record = |ports: &[u16]| {
+        let hits: Vec<_> = ports.iter().map(|port| hit("192.0.2.1", *port, NOON)).collect();
+        store.record(&hits).unwrap();
+    };
+    // Nothing there; every other one; all; one far away; ends only; a neighbour of the run, which stays.
+    for ports in [&[10, 12, 14][..], &[10, 11, 12, 13, 14, 15], &[11, 12], &[9, 60_000], &[9, 15], &[16]] {
+        record(ports);
+    }
+    let mut found = store.reader().scans(&ScanFilter::default(), 100).unwrap().records;
+    found.reverse();
+    let hits: Vec<_> = found.iter().map(|record| (record.port, record.hits)).collect();
+    let expected = [(9, 2), (10, 2), (11, 2), (12, 3), (13, 1), (14, 2), (15, 2), (16, 1), (60_000, 1)];
+    assert_eq!(hits, expected);
+}
