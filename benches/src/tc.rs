@@ -1,6 +1,6 @@
 //! Nanoseconds per packet in the TC program, by `BPF_PROG_TEST_RUN`, above the floor of an empty program.
 
-use glacis_loader::{BootTime, Detection, Settings, TcProgram, Verdict};
+use glacis_loader::{Detection, MonotonicTime, Settings, TcProgram, Verdict};
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,7 +50,7 @@ pub fn packet_costs() -> Outcome<Vec<PacketCost>> {
     for n in 0..BANS {
         program.ban(IpAddr::from(Ipv4Addr::from(first + n)).into(), None)?;
     }
-    let hour = BootTime::now().plus(Duration::from_hours(1));
+    let hour = MonotonicTime::now().plus(Duration::from_hours(1));
     program.ban(IpAddr::from(BANNED_FOR_AN_HOUR).into(), Some(hour))?;
 
     let floor = median(ROUNDS, || empty_program(&frame(SOURCE, CLOSED, ACK)))?;
@@ -86,7 +86,7 @@ pub fn packet_costs() -> Outcome<Vec<PacketCost>> {
         "dropped: banned for an hour",
         &frame(BANNED_FOR_AN_HOUR, CLOSED, SYN),
         Verdict::Drop,
-        None,
+        wanted,
     )?;
     measure(&program, "SYN to an exposed port", &frame(SOURCE, EXPOSED, SYN), Verdict::Next, None)?;
     measure(&program, "SYN to a closed port, key known", &frame(SOURCE, CLOSED, SYN), Verdict::Next, None)?;

@@ -3,7 +3,7 @@
 mod tc_support;
 
 use glacis_loader::{
-    BootTime, Counter, Detection, KernelBan, ProbeKey, Protocol, Settings, TcProgram, Verdict,
+    Counter, Detection, KernelBan, MonotonicTime, ProbeKey, Protocol, Settings, TcProgram, Verdict,
 };
 use glacis_tests::netns::Namespace;
 use std::collections::BTreeMap;
@@ -114,8 +114,8 @@ fn ipv4_packets_meet_their_fates() {
         program.set_exposed([8080], []).unwrap();
         program.set_udp_reply_ports([53, 4500]).unwrap();
         program.ban("203.0.113.9/32".parse().unwrap(), None).unwrap();
-        program.ban("203.0.113.10/32".parse().unwrap(), Some(BootTime(1))).unwrap();
-        let hour = BootTime::now().plus(Duration::from_hours(1));
+        program.ban("203.0.113.10/32".parse().unwrap(), Some(MonotonicTime(1))).unwrap();
+        let hour = MonotonicTime::now().plus(Duration::from_hours(1));
         program.ban("203.0.113.11/32".parse().unwrap(), Some(hour)).unwrap();
         program.ban("198.51.100.0/24".parse().unwrap(), None).unwrap();
 
@@ -254,7 +254,7 @@ fn events_come_at_powers_of_two_and_carry_all_hits() {
     with_program(|_, program| {
         let mut events = program.take_events().expect("nobody has taken them");
         assert!(program.take_events().is_none());
-        let before = BootTime::now();
+        let before = MonotonicTime::now();
         program.try_frame(&v4(TCP, &tcp(1000, 81, SYN)), 11).unwrap();
         let key = ProbeKey::new(IpAddr::V4(SOURCE), Protocol::Tcp, 81);
         let mut seen = Vec::new();
@@ -263,7 +263,7 @@ fn events_come_at_powers_of_two_and_carry_all_hits() {
         assert_eq!(seen.iter().map(|e| e.hits).collect::<Vec<_>>(), [1, 2, 4, 8]);
         for event in &seen {
             assert_eq!((event.key, event.first), (key, seen[0].at));
-            assert!((before.0..=BootTime::now().0).contains(&event.at));
+            assert!((before.0..=MonotonicTime::now().0).contains(&event.at));
         }
         assert_eq!(program.counter(Counter::Events).unwrap(), 4);
         assert_eq!(program.counter(Counter::NewKeys).unwrap(), 1);
@@ -302,7 +302,7 @@ fn bans_are_kept_moved_and_lifted() {
         let inner = "203.0.113.0/28".parse().unwrap();
         let outer = "203.0.112.0/23".parse().unwrap();
         let frame = v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK));
-        let hour = BootTime::now().plus(Duration::from_hours(1));
+        let hour = MonotonicTime::now().plus(Duration::from_hours(1));
         let listed = |program: &TcProgram| program.bans().expect("bans can be read");
         assert_eq!(listed(program), []);
         assert!(!program.unban(address).unwrap());
@@ -328,6 +328,29 @@ fn bans_are_kept_moved_and_lifted() {
 }
 
 #[test]
+fn a_ban_drops_to_its_end_and_nothing_a_tick_later() {
+    with_program(|_, program| {
+        let address = "203.0.113.9/32".parse().unwrap();
+        let frame = v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK));
+        let end = MonotonicTime::now().plus(Duration::from_millis(500));
+        program.ban(address, Some(end)).unwrap();
+        let mut dropped = 0;
+        loop {
+            let met = fate(program, &frame);
+            if MonotonicTime::now() > end {
+                break;
+            }
+            assert_eq!(met, Fate::Dropped, "the ban was in force until after the packet");
+            dropped += 1;
+        }
+        assert!(dropped > 0, "no packet came while the ban was in force");
+        // The program reads the clock once a tick, and a tick is at most 10 ms.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(fate(program, &frame), Fate::Passed);
+    });
+}
+
+#[test]
 fn replacing_bans_leaves_exactly_the_wanted_ones_and_their_drops() {
     with_program(|_, program| {
         let (kept, gone, moved) = (
@@ -340,7 +363,7 @@ fn replacing_bans_leaves_exactly_the_wanted_ones_and_their_drops() {
             program.ban(source, None).unwrap();
         }
         program.try_frame(&v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK)), 2).unwrap();
-        let hour = BootTime::now().plus(Duration::from_hours(1));
+        let hour = MonotonicTime::now().plus(Duration::from_hours(1));
         let wanted = [(kept, None), (moved, Some(hour)), (added, None)];
         for _ in 0..2 {
             program.replace_bans(wanted).unwrap();

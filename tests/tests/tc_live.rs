@@ -2,6 +2,7 @@
 
 mod tc_support;
 
+use glacis_abi::LAYOUT;
 use glacis_loader::{
     Attachment, Counter, Detection, Hook, LoaderError, ProbeEvent, Protocol, Settings, TcProgram,
 };
@@ -232,7 +233,7 @@ fn what_is_stale_goes_and_the_rest_stays() {
     let older = pins.join("v0");
     std::fs::create_dir(&older).unwrap();
     let index = wire.host.stdout(["cat", "/sys/class/net/va0/ifindex"]);
-    std::fs::rename(pins.join(format!("v1/link_{}", index.trim())), older.join("link_7")).unwrap();
+    std::fs::rename(pins.join(format!("v{LAYOUT}/link_{}", index.trim())), older.join("link_7")).unwrap();
     wire.host.run(["ip", "link", "del", "va0"]);
     wire.host.enter(|| program.remove_stale()).unwrap();
     assert!(!older.exists());

@@ -2,7 +2,8 @@
 //!
 //! Every record is `repr(C)`, free of padding and valid for any bits. What comes from the wire stays in
 //! network order as a byte array; what the kernel or user space makes is a native integer. Times are
-//! nanoseconds of `CLOCK_BOOTTIME`. A change to any layout, map name or map size here raises [`LAYOUT`].
+//! nanoseconds of `CLOCK_MONOTONIC`, which the program reads once a tick (1 to 10 ms) and CPU. A change to any layout,
+//! clock, map name or map size here raises [`LAYOUT`].
 #![no_std]
 
 mod counter;
@@ -18,4 +19,4 @@ pub use record::{Ban, ProbeCount, ProbeEvent, ProbeKey, Settings, SourceKey};
 
 /// Version of everything in this crate; part of the path below which maps are pinned, so that a program
 /// never meets a map of another shape.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;

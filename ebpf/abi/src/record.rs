@@ -92,7 +92,7 @@ impl ProbeKey {
 pub struct ProbeCount {
     pub hits: u64,
     /// When the entry was made. Another value than before means that the key was evicted in between and `hits`
-    /// began anew.
+    /// began anew; within one tick, only a smaller `hits` shows that.
     pub first: u64,
     pub last: u64,
 }

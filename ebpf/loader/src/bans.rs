@@ -2,7 +2,7 @@
 //!
 //! The nftables sets are the truth and these maps their fast copy; what is refused here is still blocked there.
 
-use crate::{BAN_PREFIXES_MAX, BANS_MAX, BootTime, LoaderError, TcProgram};
+use crate::{BAN_PREFIXES_MAX, BANS_MAX, LoaderError, MonotonicTime, TcProgram};
 use aya::maps::MapError;
 use aya::maps::lpm_trie::Key;
 use glacis_abi::{Ban, Settings, SourceKey};
@@ -19,14 +19,14 @@ pub struct KernelBan {
     /// A single address is a /32 or a /128.
     pub source: IpNet,
     /// `None`: permanent.
-    pub until: Option<BootTime>,
+    pub until: Option<MonotonicTime>,
     /// Packets dropped by this ban, whatever its ends were moved to.
     pub drops: u64,
 }
 
 impl TcProgram {
     /// Bans a source, or moves the end of its ban; in force with the next packet. Host bits are ignored.
-    pub fn ban(&mut self, source: IpNet, until: Option<BootTime>) -> Result<(), LoaderError> {
+    pub fn ban(&mut self, source: IpNet, until: Option<MonotonicTime>) -> Result<(), LoaderError> {
         let slot = Slot::of(source)?;
         let until = until.map_or(0, |end| end.0);
         let drops = self.read(&slot)?.map_or(0, |ban| ban.drops);
@@ -56,7 +56,7 @@ impl TcProgram {
     /// Goes on past a source that cannot be banned and returns the first such error at the end.
     pub fn replace_bans(
         &mut self,
-        wanted: impl IntoIterator<Item = (IpNet, Option<BootTime>)>,
+        wanted: impl IntoIterator<Item = (IpNet, Option<MonotonicTime>)>,
     ) -> Result<(), LoaderError> {
         let mut outcome = Ok(());
         let mut bans = BTreeMap::new();
@@ -208,7 +208,7 @@ impl Slot {
     }
 
     fn describe(self, ban: Ban) -> KernelBan {
-        let until = (ban.until != 0).then_some(BootTime(ban.until));
+        let until = (ban.until != 0).then_some(MonotonicTime(ban.until));
         KernelBan { source: self.source(), until, drops: ban.drops }
     }
 

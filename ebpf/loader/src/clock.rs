@@ -3,14 +3,16 @@
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// Nanoseconds since boot, time asleep included (`CLOCK_BOOTTIME`): the clock of the TC program, which no clock
-/// change moves.
+/// Nanoseconds since boot, time asleep not included (`CLOCK_MONOTONIC`): the clock of the TC program, which no clock
+/// change moves. The program reads it once a tick, so its times are up to 10 ms old.
+///
+/// The timeouts of nftables sets count ticks, which do not come while asleep either: both end a ban together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BootTime(pub u64);
+pub struct MonotonicTime(pub u64);
 
-impl BootTime {
+impl MonotonicTime {
     pub fn now() -> Self {
-        let now = clock_gettime(ClockId::Boottime);
+        let now = clock_gettime(ClockId::Monotonic);
         Self(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
     }
 
@@ -32,16 +34,19 @@ mod tests {
 
     #[test]
     fn time_goes_on() {
-        let before = BootTime::now();
+        let before = MonotonicTime::now();
         std::thread::sleep(Duration::from_millis(2));
-        assert!(BootTime::now().since(before) >= Duration::from_millis(2));
+        assert!(MonotonicTime::now().since(before) >= Duration::from_millis(2));
     }
 
     #[test]
     fn sums_and_differences_saturate() {
-        assert_eq!(BootTime(u64::MAX).plus(Duration::from_secs(1)), BootTime(u64::MAX));
-        assert_eq!(BootTime(1).plus(Duration::MAX), BootTime(u64::MAX));
-        assert_eq!(BootTime(1).since(BootTime(2)), Duration::ZERO);
-        assert_eq!(BootTime(1).plus(Duration::from_nanos(2)).since(BootTime(1)), Duration::from_nanos(2));
+        assert_eq!(MonotonicTime(u64::MAX).plus(Duration::from_secs(1)), MonotonicTime(u64::MAX));
+        assert_eq!(MonotonicTime(1).plus(Duration::MAX), MonotonicTime(u64::MAX));
+        assert_eq!(MonotonicTime(1).since(MonotonicTime(2)), Duration::ZERO);
+        assert_eq!(
+            MonotonicTime(1).plus(Duration::from_nanos(2)).since(MonotonicTime(1)),
+            Duration::from_nanos(2)
+        );
     }
 }

@@ -20,7 +20,7 @@ mod trial;
 
 pub use attach::{Attachment, Hook};
 pub use bans::KernelBan;
-pub use clock::BootTime;
+pub use clock::MonotonicTime;
 pub use error::LoaderError;
 pub use glacis_abi::{
     BAN_PREFIXES_MAX, BANS_MAX, Counter, PROBES_MAX, ProbeCount, ProbeEvent, ProbeKey, Protocol,

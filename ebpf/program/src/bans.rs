@@ -1,9 +1,8 @@
 //! Banned sources: a hash of single addresses, and a trie of prefixes when there are any.
 
-use crate::{atomic, counters};
+use crate::{atomic, clock, counters};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{HashMap, LpmTrie};
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use glacis_abi::{BAN_PREFIXES_MAX, BANS_MAX, Ban, Counter, Settings, SourceKey};
 
@@ -34,8 +33,7 @@ fn in_force(ban: *mut Ban) -> bool {
     // SAFETY: `ban` points at a map value, which stays readable until the program returns even if the entry is
     // deleted meanwhile.
     let until = unsafe { (&raw const (*ban).until).read_volatile() };
-    // SAFETY: the helper takes no arguments and cannot fail.
-    if until != 0 && unsafe { bpf_ktime_get_boot_ns() } > until {
+    if until != 0 && clock::now() > until {
         return false;
     }
     // SAFETY: as above; `drops` is an aligned `u64`.

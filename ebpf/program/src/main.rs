@@ -9,6 +9,7 @@
 
 mod atomic;
 mod bans;
+mod clock;
 mod counters;
 mod extensions;
 mod packet;

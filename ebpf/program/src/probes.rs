@@ -1,9 +1,8 @@
 //! Counts of probes, and the events that tell user space of them.
 
-use crate::{atomic, counters};
+use crate::{atomic, clock, counters};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{LruHashMap, RingBuf};
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_map;
 use glacis_abi::{Counter, EVENT_RING_BYTES, PROBES_MAX, ProbeCount, ProbeEvent, ProbeKey};
 
@@ -16,8 +15,7 @@ static EVENTS: RingBuf<ProbeEvent, EVENT_RING_BYTES> = RingBuf::new();
 /// Adds one hit and tells user space when the key's hits reach a power of two.
 #[inline(always)]
 pub fn count(key: &ProbeKey, ifindex: u32) {
-    // SAFETY: the helper takes no arguments and cannot fail.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = clock::now();
     if let Some(entry) = PROBES.get_ptr_mut(key) {
         return add(entry, key, ifindex, now);
     }
