@@ -33,7 +33,7 @@ fn the_shipped_policy_has_no_error() {
     let policy =
         parse("policy.kdl", SHIPPED.as_bytes()).unwrap_or_else(|r| panic!("{}", r.render(Theme::Plain)));
     assert_eq!(policy.name, "edge-1");
-    assert_eq!(policy.expects.len(), 6);
+    assert_eq!(policy.expects.len(), 7);
     let mail = policy
         .rules
         .iter()

@@ -23,10 +23,8 @@ const SAMPLE_RATE_PER_SECOND: u64 = 5;
 const SAMPLE_BURST: u32 = 10;
 /// `NF_LOG_PREFIXLEN` less its NUL.
 const LOG_PREFIX_BYTES_MAX: usize = 127;
-/// The nfnetlink group that our logs go to.
-const LOG_GROUP: u16 = 0;
-/// Enough for every header a reader of logs wants.
-const LOG_SNAPLEN: u32 = 128;
+/// `info`: the kernel's log keeps it, its console does not show it.
+const LOG_LEVEL: u8 = 6;
 
 pub(super) fn equal(left: Expr, right: Operand) -> Statement {
     Match { left, op: MatchOp::Eq, right }.into()
@@ -176,14 +174,9 @@ pub(super) fn sample_limit() -> Statement {
     packet_limit(SAMPLE_RATE_PER_SECOND, Per::Second, SAMPLE_BURST)
 }
 
-/// A copy of the packet's head to whoever listens to our log group; nothing is ever written to a console.
+/// A line in the kernel's log, where every host already looks.
 pub(super) fn log(pair: &str, label: &str) -> Statement {
     let mut prefix = format!("{pair} {label}: ");
     prefix.truncate(prefix.floor_char_boundary(LOG_PREFIX_BYTES_MAX));
-    Statement::Log(Log {
-        prefix: Some(prefix),
-        group: Some(LOG_GROUP),
-        snaplen: Some(LOG_SNAPLEN),
-        ..Log::default()
-    })
+    Statement::Log(Log { prefix: Some(prefix), level: Some(LOG_LEVEL), ..Log::default() })
 }

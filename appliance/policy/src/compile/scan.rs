@@ -8,6 +8,10 @@ use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanPlan};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
+/// Source ports that masquerading may choose or keep. An answer to a masqueraded host finds no socket of ours, and its
+/// peer must not be taken for a scanner; flows, once the program looks them up, make this unnecessary.
+const MASQUERADED_PORTS: std::ops::RangeInclusive<u16> = 1024..=u16::MAX;
+
 pub(super) fn compile(
     scope: &Scope<'_>,
     facts: &Facts,
@@ -47,6 +51,9 @@ fn exposed(scope: &Scope<'_>) -> (BTreeSet<u16>, BTreeSet<u16>) {
             Traffic::Udp(ports) => udp.extend(ports.clone()),
             Traffic::Ping => {}
         }
+    }
+    if !scope.policy.masquerades.is_empty() {
+        udp.extend(MASQUERADED_PORTS);
     }
     (tcp, udp)
 }
