@@ -9,6 +9,7 @@ use glacis_plan::nft::{Atom, Element, Elements, Key, KeyPart, Op, Set};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Bans held at once. The kernel's sets are bounded by memory only; this bounds ours and theirs.
 pub const BANS_MAX: usize = 100_000;
@@ -90,7 +91,8 @@ impl BanBook {
 
     /// Takes out the bans whose time is up.
     pub fn take_expired(&mut self, now: UnixMillis) -> Vec<Ban> {
-        let over: Vec<IpNet> = self.bans.values().filter(|ban| ban.is_over(now)).map(|ban| ban.source).collect();
+        let over: Vec<IpNet> =
+            self.bans.values().filter(|ban| ban.is_over(now)).map(|ban| ban.source).collect();
         over.iter().filter_map(|source| self.bans.remove(source)).collect()
     }
 
@@ -144,11 +146,17 @@ pub fn reconcile<'a>(bans: impl Iterator<Item = &'a Ban>, now: UnixMillis) -> Ve
     ops
 }
 
+/// Whether an element of a ban set is the one of a source.
+pub fn is_of(found: &Element, source: &IpNet) -> bool {
+    found.key == element(source, None).key
+}
+
 fn add(set: Set, elements: Vec<Element>) -> Op {
     Op::AddElements { family: TABLE_FAMILY, table: TABLE, set, elements: Elements::List(elements) }
 }
 
-fn ban_set(source: &IpNet) -> Set {
+/// The declaration of the set that a source belongs in.
+pub fn ban_set(source: &IpNet) -> Set {
     let name = ban_set_of(source);
     ban_sets().into_iter().find(|set| set.name == name).expect("every source has one of the four ban sets")
 }
@@ -165,8 +173,12 @@ fn element(source: &IpNet, timed: Option<(&Ban, UnixMillis)>) -> Element {
     };
     let mut element = Element::new(Key::Fields(vec![part]));
     if let Some((ban, now)) = timed {
-        // A timeout of zero would mean "for ever".
-        element.timeout = ban.remaining(now).map(|left| left.max(std::time::Duration::from_millis(1)));
+        let whole = ban.until.map(|until| until.since(ban.since));
+        let left = ban.remaining(now);
+        // Zero would mean "for ever".
+        let at_least = |span: Duration| span.max(Duration::from_millis(1));
+        element.timeout = whole.map(at_least);
+        element.expires = left.filter(|left| Some(*left) < whole).map(at_least);
     }
     element
 }
@@ -188,7 +200,11 @@ mod tests {
 
     #[test]
     fn a_wide_ban_swallows_narrow_ones_that_end_no_later() {
-        let book = BanBook::new([ban("10.1.2.3/32", Some(50)), ban("10.1.9.0/24", Some(100)), ban("10.2.0.1/32", None)]);
+        let book = BanBook::new([
+            ban("10.1.2.3/32", Some(50)),
+            ban("10.1.9.0/24", Some(100)),
+            ban("10.2.0.1/32", None),
+        ]);
         assert_eq!(
             book.admit(&ban("10.1.0.0/16", Some(100))),
             Ok(vec!["10.1.2.3/32".parse().unwrap(), "10.1.9.0/24".parse().unwrap()])
@@ -202,32 +218,35 @@ mod tests {
 
     #[test]
     fn expiry_takes_what_is_over_and_nothing_else() {
-        let mut book = BanBook::new([ban("10.0.0.1/32", Some(10)), ban("10.0.0.2/32", Some(11)), ban("10.0.0.3/32", None)]);
+        let mut book = BanBook::new([
+            ban("10.0.0.1/32", Some(10)),
+            ban("10.0.0.2/32", Some(11)),
+            ban("10.0.0.3/32", None),
+        ]);
         let over = book.take_expired(UnixMillis(10));
         assert_eq!(over.iter().map(|b| b.source.to_string()).collect::<Vec<_>>(), ["10.0.0.1/32"]);
-        assert_eq!(book.listed().iter().map(|b| b.source.to_string()).collect::<Vec<_>>(), ["10.0.0.2/32", "10.0.0.3/32"]);
+        assert_eq!(
+            book.listed().iter().map(|b| b.source.to_string()).collect::<Vec<_>>(),
+            ["10.0.0.2/32", "10.0.0.3/32"]
+        );
     }
 
     #[test]
     fn reconciling_flushes_every_set_and_adds_the_time_that_remains() {
-        let bans = [ban("10.0.0.1/32", Some(5_000)), ban("2001:db8::/64", None), ban("10.0.0.9/32", Some(1_000))];
+        let bans =
+            [ban("10.0.0.1/32", Some(5_000)), ban("2001:db8::/64", None), ban("10.0.0.9/32", Some(1_000))];
         let ops = reconcile(bans.iter(), UnixMillis(2_000));
         assert_eq!(ops.iter().filter(|op| matches!(op, Op::FlushSet { .. })).count(), 4);
-        let timeouts: Vec<_> = ops
+        let times: Vec<_> = ops
             .iter()
             .filter_map(|op| match op {
                 Op::AddElements { set, elements: Elements::List(list), .. } => {
-                    Some((set.name.as_str().to_owned(), list.iter().map(|e| e.timeout).collect::<Vec<_>>()))
+                    Some((set.name.as_str(), list.iter().map(|e| (e.timeout, e.expires)).collect::<Vec<_>>()))
                 }
                 _ => None,
             })
             .collect();
-        assert_eq!(
-            timeouts,
-            [
-                ("bans4".to_owned(), vec![Some(std::time::Duration::from_secs(3))]),
-                ("bans6_nets".to_owned(), vec![None])
-            ]
-        );
+        let seconds = |s| Some(Duration::from_secs(s));
+        assert_eq!(times, [("bans4", vec![(seconds(5), seconds(3))]), ("bans6_nets", vec![(None, None)])]);
     }
 }

@@ -5,6 +5,7 @@
 
 use glacis_loader::TcProgram;
 use glacis_netlink::nft::{Connection, NftError};
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 use tokio::sync::oneshot;
@@ -14,6 +15,16 @@ pub struct KernelState {
     pub nft: Connection,
     /// `None` until the program was loaded.
     pub tc: Option<TcProgram>,
+    /// Devices that this process attached the program to.
+    pub attached: BTreeSet<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    #[error("cannot start the kernel thread")]
+    Thread(#[source] std::io::Error),
 }
 
 type Job = Box<dyn FnOnce(&mut KernelState) + Send>;
@@ -24,9 +35,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub fn start() -> Result<Self, NftError> {
+    pub fn start() -> Result<Self, KernelError> {
         let (jobs, queue) = mpsc::channel::<Job>();
-        let mut state = KernelState { nft: Connection::open()?, tc: None };
+        let mut state = KernelState { nft: Connection::open()?, tc: None, attached: BTreeSet::new() };
         thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
@@ -34,13 +45,16 @@ impl Kernel {
                     job(&mut state);
                 }
             })
-            .map_err(NftError::from)?;
+            .map_err(KernelError::Thread)?;
         Ok(Self { jobs })
     }
 
     /// Runs a job on the kernel thread and waits for its result. The daemon awaits each job before the next, so at
     /// most one is ever queued.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut KernelState) -> T + Send + 'static) -> T {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut KernelState) -> T + Send + 'static,
+    ) -> T {
         let (reply, result) = oneshot::channel();
         let job: Job = Box::new(move |state| {
             let _ = reply.send(job(state));

@@ -20,7 +20,15 @@ const PORTS_MAX: usize = 256;
 /// Probe keys whose last cumulative count is remembered: the size of the kernel's own table.
 const KEYS_MAX: usize = 65_536;
 
-/// What the kernel counted for one source, port and protocol since the key was made.
+/// What the kernel counted for a key since it made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// When the kernel made the key, on its own clock: tells a key from a later one of the same name.
+    pub first: u64,
+    pub hits: u64,
+}
+
+/// One source's probes of one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeKey {
     pub source: IpAddr,
@@ -45,7 +53,7 @@ pub struct Findings {
 #[derive(Debug, Default)]
 pub struct Detector {
     settings: Option<AutoBlock>,
-    seen: HashMap<ProbeKey, u64>,
+    seen: HashMap<ProbeKey, Count>,
     sources: BTreeMap<IpNet, Source>,
     forgotten: u64,
 }
@@ -65,15 +73,14 @@ impl Detector {
         self.forgotten
     }
 
-    /// Takes the cumulative count of a key. A count below the last one means that the kernel evicted the key and
-    /// began anew.
-    pub fn observe(&mut self, key: ProbeKey, cumulative: u64, at: UnixMillis) -> Findings {
-        let before = self.seen.get(&key).copied().unwrap_or(0);
-        let hits = if cumulative >= before { cumulative - before } else { cumulative };
+    /// Takes the cumulative count of a key. Counts may come late: a sweep can overtake an event.
+    pub fn observe(&mut self, key: ProbeKey, count: Count, at: UnixMillis) -> Findings {
+        let known = self.seen.get(&key).filter(|known| known.first == count.first);
+        let hits = count.hits.saturating_sub(known.map_or(0, |known| known.hits));
         if hits == 0 {
             return Findings::default();
         }
-        self.remember(key, cumulative);
+        self.remember(key, count);
         let hit = ScanHit { source: key.source, port: key.port, protocol: key.protocol, at, hits };
         Findings { hit: Some(hit), trigger: self.count(&hit) }
     }
@@ -83,7 +90,7 @@ impl Detector {
         self.sources.retain(|known, _| !source.contains(known));
     }
 
-    fn remember(&mut self, key: ProbeKey, cumulative: u64) {
+    fn remember(&mut self, key: ProbeKey, count: Count) {
         if self.seen.len() >= KEYS_MAX && !self.seen.contains_key(&key) {
             // The kernel's table is no larger, so half of what is known here is about keys it has evicted.
             let mut keep = false;
@@ -92,7 +99,7 @@ impl Detector {
                 keep
             });
         }
-        self.seen.insert(key, cumulative);
+        self.seen.insert(key, count);
     }
 
     fn forget_the_silent(&mut self) {
@@ -109,20 +116,22 @@ impl Detector {
     }
 
     fn count(&mut self, hit: &ScanHit) -> Option<Trigger> {
-        let settings = self.settings.as_ref()?;
-        let group = group_of(hit.source, settings.group);
+        let (group, window, threshold) = {
+            let settings = self.settings.as_ref()?;
+            (group_of(hit.source, settings.group), settings.window, settings.threshold)
+        };
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&group) {
             self.forget_the_silent();
         }
         let source = self.sources.entry(group).or_default();
-        source.add(hit, settings.window);
-        let hits = source.hits(hit.at, settings.window);
-        (hits >= u64::from(settings.threshold)).then(|| Trigger {
+        source.add(hit, window);
+        let hits = source.hits(hit.at, window);
+        (hits >= u64::from(threshold)).then_some(Trigger {
             source: group,
             reason: BanReason::Scan {
                 hits,
                 ports: source.ports.len() as u32,
-                window_seconds: settings.window.as_secs(),
+                window_seconds: window.as_secs(),
             },
         })
     }
@@ -189,6 +198,8 @@ mod tests {
         ProbeKey { source: source.parse().unwrap(), port, protocol: Protocol::Tcp }
     }
 
+    const ONE: Count = Count { first: 7, hits: 1 };
+
     fn detector(threshold: u32, window_seconds: u64) -> Detector {
         let mut detector = Detector::default();
         detector.configure(Some(settings(threshold, window_seconds)));
@@ -198,9 +209,9 @@ mod tests {
     #[test]
     fn the_threshold_is_the_hit_that_triggers() {
         let mut d = detector(3, 60);
-        assert_eq!(d.observe(key("192.0.2.1", 1), 1, UnixMillis(1_000)).trigger, None);
-        assert_eq!(d.observe(key("192.0.2.1", 2), 1, UnixMillis(1_001)).trigger, None);
-        let trigger = d.observe(key("192.0.2.1", 3), 1, UnixMillis(1_002)).trigger.unwrap();
+        assert_eq!(d.observe(key("192.0.2.1", 1), ONE, UnixMillis(1_000)).trigger, None);
+        assert_eq!(d.observe(key("192.0.2.1", 2), ONE, UnixMillis(1_001)).trigger, None);
+        let trigger = d.observe(key("192.0.2.1", 3), ONE, UnixMillis(1_002)).trigger.unwrap();
         assert_eq!(trigger.source, "192.0.2.1/32".parse().unwrap());
         assert_eq!(trigger.reason, BanReason::Scan { hits: 3, ports: 3, window_seconds: 60 });
     }
@@ -208,36 +219,38 @@ mod tests {
     #[test]
     fn cumulative_counts_become_deltas_and_eviction_begins_anew() {
         let mut d = detector(1_000, 60);
-        let hits = |d: &mut Detector, n| d.observe(key("192.0.2.1", 80), n, UnixMillis(5)).hit.map(|h| h.hits);
-        assert_eq!(hits(&mut d, 1), Some(1));
-        assert_eq!(hits(&mut d, 4), Some(3));
-        assert_eq!(hits(&mut d, 4), None);
-        assert_eq!(hits(&mut d, 2), Some(2));
+        let hits = |d: &mut Detector, first, hits| {
+            d.observe(key("192.0.2.1", 80), Count { first, hits }, UnixMillis(5)).hit.map(|h| h.hits)
+        };
+        assert_eq!(hits(&mut d, 7, 1), Some(1));
+        assert_eq!(hits(&mut d, 7, 4), Some(3));
+        assert_eq!(hits(&mut d, 7, 2), None);
+        assert_eq!(hits(&mut d, 9, 4), Some(4));
     }
 
     #[test]
     fn a14_window_is_rolling() {
         let mut d = detector(10, 60);
         for n in 0..9 {
-            assert_eq!(d.observe(key("192.0.2.1", n), 1, UnixMillis(u64::from(n) * 1_000)).trigger, None);
+            assert_eq!(d.observe(key("192.0.2.1", n), ONE, UnixMillis(u64::from(n) * 1_000)).trigger, None);
         }
         // 59 s after the first, one more is the tenth within the window.
         let mut same = detector(10, 60);
         for n in 0..9 {
-            same.observe(key("192.0.2.1", n), 1, UnixMillis(u64::from(n) * 1_000));
+            same.observe(key("192.0.2.1", n), ONE, UnixMillis(u64::from(n) * 1_000));
         }
-        assert!(same.observe(key("192.0.2.1", 99), 1, UnixMillis(59_000)).trigger.is_some());
+        assert!(same.observe(key("192.0.2.1", 99), ONE, UnixMillis(59_000)).trigger.is_some());
         // 64 s after the first, the first five are out of it.
-        assert_eq!(d.observe(key("192.0.2.1", 99), 1, UnixMillis(64_000)).trigger, None);
+        assert_eq!(d.observe(key("192.0.2.1", 99), ONE, UnixMillis(64_000)).trigger, None);
     }
 
     #[test]
     fn a29_ipv6_sources_count_by_64() {
         let mut d = detector(2, 60);
-        assert_eq!(d.observe(key("2001:db8::1", 1), 1, UnixMillis(1)).trigger, None);
-        let trigger = d.observe(key("2001:db8::2", 2), 1, UnixMillis(2)).trigger.unwrap();
+        assert_eq!(d.observe(key("2001:db8::1", 1), ONE, UnixMillis(1)).trigger, None);
+        let trigger = d.observe(key("2001:db8::2", 2), ONE, UnixMillis(2)).trigger.unwrap();
         assert_eq!(trigger.source, "2001:db8::/64".parse().unwrap());
-        assert_eq!(d.observe(key("2001:db8:0:1::1", 1), 1, UnixMillis(3)).trigger, None);
+        assert_eq!(d.observe(key("2001:db8:0:1::1", 1), ONE, UnixMillis(3)).trigger, None);
     }
 
     #[test]
@@ -245,7 +258,7 @@ mod tests {
         let mut d = detector(100, 60);
         for n in 0..=SOURCES_MAX as u32 {
             let source = IpAddr::V4(std::net::Ipv4Addr::from(0x0a00_0000 + n));
-            d.observe(ProbeKey { source, port: 1, protocol: Protocol::Tcp }, 1, UnixMillis(u64::from(n)));
+            d.observe(ProbeKey { source, port: 1, protocol: Protocol::Tcp }, ONE, UnixMillis(u64::from(n)));
         }
         assert_eq!(d.forgotten(), SOURCES_FORGOTTEN as u64);
         assert_eq!(d.sources.len(), SOURCES_MAX - SOURCES_FORGOTTEN + 1);
@@ -255,7 +268,7 @@ mod tests {
     #[test]
     fn without_auto_block_hits_are_still_recorded() {
         let mut d = Detector::default();
-        let found = d.observe(key("192.0.2.1", 1), 5, UnixMillis(1));
+        let found = d.observe(key("192.0.2.1", 1), Count { first: 7, hits: 5 }, UnixMillis(1));
         assert_eq!(found.hit.unwrap().hits, 5);
         assert_eq!(found.trigger, None);
     }

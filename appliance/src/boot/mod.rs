@@ -58,6 +58,10 @@ pub fn run() -> ! {
     say(format_args!("init started"));
     mounted.report();
     let signals = Signals::take();
+    // From here on the kernel tells us of ctrl-alt-del instead of resetting the machine.
+    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::CadOff) {
+        say(format_args!("ctrl-alt-del resets the machine at once: {error}"));
+    }
 
     let mut modules = Modules::read(Path::new("/"));
     modules.load_for_firewall();

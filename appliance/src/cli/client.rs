@@ -12,7 +12,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    #[error("no daemon answers at {socket}: {cause}. Start one with `glacis run`, or name its socket with --socket")]
+    #[error(
+        "no daemon answers at {socket}: {cause}. Start one with `glacis run`, or name its socket with --socket"
+    )]
     NoDaemon { socket: PathBuf, cause: io::Error },
     #[error("the daemon at {socket} may only be asked by root")]
     Forbidden { socket: PathBuf },
@@ -20,8 +22,16 @@ pub enum AskError {
     Broken(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("{0}")]
+    #[error("{}", with_detail(.0))]
     Refused(Refusal),
+}
+
+/// The sentence, and the diagnostics below it.
+fn with_detail(refusal: &Refusal) -> String {
+    if refusal.detail.is_empty() {
+        return refusal.message.clone();
+    }
+    format!("{}\n{}", refusal.message, refusal.detail.trim_end())
 }
 
 /// Sends a request and waits for its reply. A refusal is an error.

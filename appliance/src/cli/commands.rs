@@ -5,8 +5,8 @@ use super::output;
 use crate::policy_file::{self, PolicyFileError};
 use glacis_control::{Reply, Request};
 use glacis_image::ImageError;
-use glacis_plan::nft::text;
-use glacis_policy::Facts;
+use glacis_plan::nft::{Inventory, text};
+use glacis_plan::{Changes, Observed};
 use ipnet::IpNet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,22 +36,23 @@ fn odd(reply: Reply) -> CommandError {
 }
 
 pub fn check(file: &Path) -> Outcome {
-    let checked = policy_file::read_and_compile(file, Facts::default())?;
+    let checked = policy_file::check(file)?;
     for warning in &checked.warnings {
         eprintln!("warning: {warning}");
     }
-    let rules: usize = checked.plan.ruleset.tables.iter().flat_map(|t| &t.chains).map(|c| c.rules.len()).sum();
+    let rules: usize =
+        checked.plan.ruleset.tables.iter().flat_map(|t| &t.chains).map(|c| c.rules.len()).sum();
     println!("{}: {} expectations hold, {rules} kernel rules", file.display(), checked.policy.expects.len());
     Ok(ExitCode::SUCCESS)
 }
 
 pub fn plan_offline(file: &Path, nft: bool) -> Outcome {
-    let checked = policy_file::read_and_compile(file, Facts::default())?;
+    let checked = policy_file::check(file)?;
     if nft {
         print!("{}", text::render(&checked.plan.ruleset));
         return Ok(ExitCode::SUCCESS);
     }
-    let changes = glacis_plan::Changes::between(&checked.plan, &glacis_plan::Observed::default());
+    let changes = Changes::between(&checked.plan, &Observed::default(), &Inventory::default());
     let lines = glacis_plan::describe(&changes, None, &checked.plan);
     output::changes(&lines, &checked.warnings);
     Ok(ExitCode::SUCCESS)
@@ -134,12 +135,13 @@ pub fn unblock(socket: &Path, source: IpNet) -> Outcome {
 }
 
 pub fn build_image(policy: &Path, output: &Path, binary: Option<PathBuf>, cmdline: &str) -> Outcome {
-    let checked = policy_file::read_and_compile(policy, Facts::default())?;
+    policy_file::check(policy)?;
+    let text = policy_file::read_text(policy)?;
     let binary = match binary {
         Some(binary) => binary,
         None => std::env::current_exe().map_err(CommandError::OwnBinary)?,
     };
-    crate::image_build::build(&binary, &checked.text, output, cmdline)?;
+    crate::image_build::build(&binary, &text, output, cmdline)?;
     Ok(ExitCode::SUCCESS)
 }
 

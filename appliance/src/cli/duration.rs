@@ -24,7 +24,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// The two largest units that matter: `1d 4h`, `59m 3s`.
 pub fn human(span: Duration) -> String {
     let seconds = span.as_secs();
-    let parts = [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let parts =
+        [(seconds / 86_400, 'd'), (seconds / 3_600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     let mut shown = parts.iter().skip_while(|(n, _)| *n == 0).take(2).filter(|(n, _)| *n > 0);
     let mut text = String::new();
     for (n, unit) in shown.by_ref() {

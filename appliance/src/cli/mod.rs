@@ -99,15 +99,12 @@ enum Command {
     /// Build bootable images.
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Run as a worker of the daemon. Not for the command line.
-    #[command(subcommand, hide = true)]
-    Worker(WorkerCommand),
 }
 
 #[derive(Args)]
 struct Daemon {
     /// The daemon's control socket.
-    #[arg(long, default_value = SOCKET)]
+    #[arg(long, env = "GLACIS_SOCKET", default_value = SOCKET)]
     socket: PathBuf,
 }
 
@@ -121,7 +118,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub state: PathBuf,
     /// Control socket for the command line.
-    #[arg(long, default_value = SOCKET)]
+    #[arg(long, env = "GLACIS_SOCKET", default_value = SOCKET)]
     pub socket: PathBuf,
     /// Folder in a bpffs for the pinned maps and links of the TC program.
     #[arg(long, default_value = PIN_DIR)]
@@ -147,18 +144,14 @@ enum ImageCommand {
     },
 }
 
-#[derive(Subcommand)]
-enum WorkerCommand {
-    Status,
-    Selftest,
-}
-
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(args) => return crate::core::main(args),
-        Command::Worker(WorkerCommand::Status) => return crate::status::run(),
-        Command::Worker(WorkerCommand::Selftest) => return crate::worker::selftest(),
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Run(_)) {
+        end_quietly_when_nobody_reads();
+    }
+    let result = match command {
+        Command::Run(args) => return crate::daemon::main(args),
         Command::Check { file } => commands::check(&file),
         Command::Plan { file, nft, offline: true, .. } => commands::plan_offline(&file, nft),
         Command::Plan { file, nft, daemon, .. } => commands::plan(&daemon.socket, &file, nft),
@@ -177,10 +170,16 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("glacis: {failure}");
+            eprintln!("glacis: {}", crate::log::whole(&failure));
             ExitCode::FAILURE
         }
     }
+}
+
+/// `glacis events | head` ends at the closed pipe, as any filter does, and not with a panic.
+fn end_quietly_when_nobody_reads() {
+    // SAFETY: sets a disposition that no handler of ours depends on, while there is one thread.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// An address is a prefix of full length; host bits of a prefix are an error, because they are a slip.
@@ -188,7 +187,8 @@ fn parse_source(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }
-    let net: IpNet = text.parse().map_err(|_| "give an address such as 203.0.113.9 or a prefix such as 203.0.113.0/24")?;
+    let net: IpNet =
+        text.parse().map_err(|_| "give an address such as 203.0.113.9 or a prefix such as 203.0.113.0/24")?;
     if net.addr() == net.network() {
         Ok(net)
     } else {

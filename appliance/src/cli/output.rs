@@ -33,7 +33,10 @@ pub fn status(report: &StatusReport) {
     };
     println!("{}  glacis {}  up {}", report.name, report.version, human(report.taken.since(report.started)));
     println!("firewall    {firewall}");
-    println!("policy      revision {} from {source}, {} kernel rules", report.policy.revision, report.policy.rules);
+    println!(
+        "policy      revision {} from {source}, {} kernel rules",
+        report.policy.revision, report.policy.rules
+    );
     for i in &report.interfaces {
         let zone = i.zone.as_deref().unwrap_or("no zone");
         let state = match (i.present, i.carrier) {
@@ -44,7 +47,12 @@ pub fn status(report: &StatusReport) {
         println!("interface   {} ({}) {state}, {zone}  {}", i.name, i.device, i.addresses.join(" "));
     }
     if report.scan.enabled {
-        println!("scan        on {} by {}, {} hits lost", report.scan.devices.join(" "), report.scan.attachment, report.scan.lost);
+        println!(
+            "scan        on {} by {}, {} hits lost",
+            report.scan.devices.join(" "),
+            report.scan.attachment,
+            report.scan.lost
+        );
     } else {
         println!("scan        off");
     }
@@ -64,7 +72,8 @@ pub fn status(report: &StatusReport) {
 pub fn bans(bans: &[Ban]) {
     let now = UnixMillis::from_system(SystemTime::now());
     let rows = bans.iter().map(|ban| {
-        let left = ban.remaining(now).map_or_else(|| "for ever".to_owned(), |left| format!("{} left", human(left)));
+        let left =
+            ban.remaining(now).map_or_else(|| "for ever".to_owned(), |left| format!("{} left", human(left)));
         [source(ban), left, format!("since {}", clock(ban.since)), ban.author.clone(), reason(&ban.reason)]
     });
     table(rows.collect());
@@ -102,10 +111,16 @@ fn reason(reason: &BanReason) -> String {
 fn happening(kind: &EventKind) -> String {
     match kind {
         EventKind::CoreStarted { version } => format!("glacis {version} started"),
-        EventKind::PolicyApplied { revision, changes } => format!("policy revision {revision} applied, {changes} changes"),
+        EventKind::PolicyApplied { revision, changes } => {
+            format!("policy revision {revision} applied, {changes} changes")
+        }
         EventKind::PolicyRefused { message } => format!("policy refused: {message}"),
-        EventKind::SourceBlocked { ban } => format!("{} blocked by {}: {}", source(ban), ban.author, reason(&ban.reason)),
-        EventKind::WouldBlock { ban } => format!("{} would have been blocked: {}", source(ban), reason(&ban.reason)),
+        EventKind::SourceBlocked { ban } => {
+            format!("{} blocked by {}: {}", source(ban), ban.author, reason(&ban.reason))
+        }
+        EventKind::WouldBlock { ban } => {
+            format!("{} would have been blocked: {}", source(ban), reason(&ban.reason))
+        }
         EventKind::SourceUnblocked { source, author } => format!("{source} unblocked by {author}"),
         EventKind::BanExpired { source } => format!("{source} is no longer blocked: its time is up"),
         EventKind::WorkerRestarted { worker, cause } => format!("worker {worker} restarted: {cause}"),
@@ -124,7 +139,8 @@ fn clock(at: UnixMillis) -> String {
 
 /// Columns as wide as their widest cell; the last one is not padded.
 fn table<const N: usize>(rows: Vec<[String; N]>) {
-    let width: [usize; N] = std::array::from_fn(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0));
+    let width: [usize; N] =
+        std::array::from_fn(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0));
     for row in rows {
         let mut line = String::new();
         for (c, cell) in row.iter().enumerate() {

@@ -25,15 +25,19 @@ pub struct Revisions {
 impl Revisions {
     pub fn open(state: &Path) -> Result<Self, RevisionError> {
         let folder = state.join("policies");
-        fs::create_dir_all(&folder)
-            .map_err(|cause| RevisionError { step: "make the folder of applied policies", folder: folder.clone(), cause })?;
+        fs::create_dir_all(&folder).map_err(|cause| RevisionError {
+            step: "make the folder of applied policies",
+            folder: folder.clone(),
+            cause,
+        })?;
         Ok(Self { folder })
     }
 
     /// The newest applied policy and its number.
     pub fn newest(&self) -> Result<Option<(u64, Vec<u8>)>, RevisionError> {
         let Some(revision) = self.numbers()?.pop() else { return Ok(None) };
-        let text = fs::read(self.path(revision)).map_err(|cause| self.error("read the last good policy", cause))?;
+        let text =
+            fs::read(self.path(revision)).map_err(|cause| self.error("read the last good policy", cause))?;
         Ok(Some((revision, text)))
     }
 
@@ -65,7 +69,8 @@ impl Revisions {
 
     /// Ascending.
     fn numbers(&self) -> Result<Vec<u64>, RevisionError> {
-        let entries = fs::read_dir(&self.folder).map_err(|cause| self.error("list the applied policies", cause))?;
+        let entries =
+            fs::read_dir(&self.folder).map_err(|cause| self.error("list the applied policies", cause))?;
         let mut numbers: Vec<u64> = entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".kdl")?.parse().ok())
             .collect();

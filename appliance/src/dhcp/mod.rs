@@ -28,7 +28,9 @@ pub enum DhcpEvent {
 /// Why no client runs on an interface.
 #[derive(Debug, thiserror::Error)]
 pub enum DhcpError {
-    #[error("{device}: cannot open a packet socket: {source}; run with CAP_NET_RAW, on an interface that is there")]
+    #[error(
+        "{device}: cannot open a packet socket: {source}; run with CAP_NET_RAW, on an interface that is there"
+    )]
     Socket { device: String, source: io::Error },
     #[error("{device}: cannot follow its carrier: {source}")]
     Carrier { device: String, source: LinksError },
@@ -48,8 +50,8 @@ pub fn spawn(
     events: mpsc::Sender<DhcpEvent>,
 ) -> Result<JoinHandle<()>, DhcpError> {
     let device = device.to_owned();
-    let socket = DhcpSocket::open(index)
-        .map_err(|source| DhcpError::Socket { device: device.clone(), source })?;
+    let socket =
+        DhcpSocket::open(index).map_err(|source| DhcpError::Socket { device: device.clone(), source })?;
     let carrier = LinkHandle::new()
         .and_then(|links| links.watch())
         .map_err(|source| DhcpError::Carrier { device: device.clone(), source })?;

@@ -1,0 +1,254 @@
+//! The core: the one owner of the host's state, and the loop that everything passes through.
+//!
+//! Command lines, probe events, link changes, leases and worker exits arrive as messages and are handled one after the
+//! other, so no two of them can race for the kernel or the store. What parses bytes from a network runs in workers.
+
+mod apply;
+mod blocking;
+mod control_socket;
+mod facts;
+mod leases;
+mod report;
+mod requests;
+mod revisions;
+mod scanning;
+mod workers;
+
+use crate::bans::BanBook;
+use crate::cli::RunArgs;
+use crate::dhcp::DhcpEvent;
+use crate::kernel::{Kernel, KernelError};
+use crate::policy_file::Checked;
+use crate::scan::Detector;
+use crate::storage::Storage;
+use control_socket::{Asked, SocketError};
+use glacis_control::report::{FirewallState, PolicySource};
+use glacis_control::{EventKind, UnixMillis};
+use glacis_netlink::links::{LinkHandle, LinksError};
+use glacis_netlink::nft::Generation;
+use glacis_plan::nft::Ruleset;
+use glacis_plan::{ObservedLink, Plan};
+use glacis_store::{Bounds, Store, StoreError};
+use leases::Leases;
+use revisions::{RevisionError, Revisions};
+use scanning::ProbeSource;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use workers::StatusWorker;
+
+/// How often time passes for bans, heartbeats and the status page.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between looks for changes by others, and between sweeps of the kernel's probe counts.
+const TICKS_PER_AUDIT: u64 = 10;
+/// Ticks between runs of retention.
+const TICKS_PER_RETENTION: u64 = 3_600;
+/// Command lines that may wait for the loop.
+const ASKED_QUEUE: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("glacis needs root: it changes the firewall, interfaces and eBPF programs of this host")]
+    NotRoot,
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error(transparent)]
+    Links(#[from] LinksError),
+    #[error("cannot open the store in {}: {cause}", folder.display())]
+    Store { folder: PathBuf, cause: StoreError },
+    #[error(transparent)]
+    Revisions(#[from] RevisionError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// A policy that runs: what it says, what it came to, where it came from.
+struct Active {
+    checked: Checked,
+    source: PolicySource,
+    revision: u64,
+    applied: UnixMillis,
+}
+
+/// Everything the core knows. One task owns it.
+struct Daemon {
+    args: RunArgs,
+    started: UnixMillis,
+    kernel: Kernel,
+    links: LinkHandle,
+    store: Storage,
+    revisions: Revisions,
+    bans: BanBook,
+    detector: Detector,
+    probes: ProbeSource,
+    leases: Leases,
+    status_worker: StatusWorker,
+    active: Option<Active>,
+    /// What was asked of the kernel last: the policy's plan with the leases in it.
+    wanted: Plan,
+    /// What is in the kernel as far as this process loaded it and found it unchanged.
+    loaded: Option<Ruleset>,
+    /// Of the last state of all rulesets that was ours or was found to have ours in it.
+    generation: Option<Generation>,
+    firewall: FirewallState,
+    observed: Vec<ObservedLink>,
+    /// Why the newest policy is not the running one.
+    refused: Option<glacis_control::Refusal>,
+    /// What failed at the last convergence and is tried again.
+    troubles: Vec<String>,
+    ticks: u64,
+}
+
+/// Runs the core until it is told to stop.
+pub fn main(args: RunArgs) -> ExitCode {
+    crate::log::start();
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("glacis: {}", crate::log::whole(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: RunArgs) -> Result<(), StartError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(StartError::NotRoot);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    runtime.block_on(async {
+        let (mut daemon, inputs) = Daemon::open(args)?;
+        daemon.begin().await;
+        daemon.run(inputs).await;
+        Ok(())
+    })
+}
+
+/// Where messages come from.
+struct Inputs {
+    asked: mpsc::Receiver<Asked>,
+    leases: mpsc::Receiver<DhcpEvent>,
+    links: glacis_netlink::links::LinkWatch,
+    reload: Signal,
+    stop: Signal,
+    interrupt: Signal,
+    tick: Interval,
+}
+
+impl Daemon {
+    fn open(mut args: RunArgs) -> Result<(Self, Inputs), StartError> {
+        // Workers run in another folder.
+        args.state = std::path::absolute(&args.state).unwrap_or(args.state);
+        let now = now();
+        let store = Store::open(&args.state, Bounds::default())
+            .map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let bans = store.bans().map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let store =
+            Storage::start(store).map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let (asked_in, asked) = mpsc::channel(ASKED_QUEUE);
+        let socket = control_socket::listen(&args.socket)?;
+        tokio::spawn(control_socket::serve(socket, asked_in));
+        let (leases_kept, leases) = Leases::new();
+        let links = LinkHandle::new()?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let signals = |kind| signal(kind).map_err(StartError::Runtime);
+        let inputs = Inputs {
+            asked,
+            leases,
+            links: links.watch()?,
+            reload: signals(SignalKind::hangup())?,
+            stop: signals(SignalKind::terminate())?,
+            interrupt: signals(SignalKind::interrupt())?,
+            tick,
+        };
+        let daemon = Self {
+            started: now,
+            kernel: Kernel::start()?,
+            links,
+            store,
+            revisions: Revisions::open(&args.state)?,
+            bans: BanBook::new(bans),
+            detector: Detector::default(),
+            probes: ProbeSource::default(),
+            leases: leases_kept,
+            status_worker: StatusWorker::new(&args.state),
+            active: None,
+            wanted: Plan::default(),
+            loaded: None,
+            generation: None,
+            firewall: FirewallState::DropAll,
+            observed: vec![],
+            refused: None,
+            troubles: vec![],
+            ticks: 0,
+            args,
+        };
+        Ok((daemon, inputs))
+    }
+
+    /// The first policy: the file, else the last good one, else nothing passes.
+    async fn begin(&mut self) {
+        self.note(EventKind::CoreStarted { version: env!("CARGO_PKG_VERSION").to_owned() });
+        if let Err(error) = self.load_program().await {
+            tracing::error!(%error, "scan awareness is off");
+            self.troubles.push(format!("scan awareness is off: {error}"));
+        }
+        self.first_policy().await;
+        crate::log::milestone(match self.firewall {
+            FirewallState::Applied => "ready",
+            _ => "ready, and nothing passes: no policy is in force",
+        });
+    }
+
+    async fn run(&mut self, mut inputs: Inputs) {
+        loop {
+            tokio::select! {
+                _ = inputs.stop.recv() => break,
+                _ = inputs.interrupt.recv() => break,
+                _ = inputs.reload.recv() => { let _ = self.reload().await; }
+                Some(asked) = inputs.asked.recv() => self.answer(asked).await,
+                Some(lease) = inputs.leases.recv() => self.take_lease(lease).await,
+                change = inputs.links.next() => self.take_link_change(change).await,
+                probes = self.probes.next() => self.take_probes(probes).await,
+                exit = self.status_worker.exited() => self.take_worker_exit(exit),
+                _ = inputs.tick.tick() => self.tick().await,
+            }
+        }
+        tracing::info!("stopping; ruleset and TC program stay in the kernel");
+        self.status_worker.stop();
+        let _ = std::fs::remove_file(&self.args.socket);
+    }
+
+    async fn tick(&mut self) {
+        self.ticks += 1;
+        crate::heartbeat::beat();
+        self.expire_bans().await;
+        if self.ticks.is_multiple_of(TICKS_PER_AUDIT) {
+            self.sweep_probes().await;
+            self.audit().await;
+        }
+        if self.ticks % TICKS_PER_RETENTION == 1 {
+            self.retain();
+        }
+        self.status_worker.revive();
+        let report = self.report().await;
+        self.status_worker.feed(report).await;
+    }
+
+    /// Writes an event down. Losing one is counted by the store.
+    fn note(&self, kind: EventKind) {
+        self.store.note(kind, now());
+    }
+}
+
+fn now() -> UnixMillis {
+    UnixMillis::from_system(SystemTime::now())
+}
