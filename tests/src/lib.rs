@@ -3,6 +3,7 @@
 //! A test that needs root and has none fails with the reason; it never skips.
 
 pub mod bin;
+pub mod daemon;
 pub mod netns;
 pub mod status_worker;
 pub mod vm;
