@@ -84,7 +84,7 @@ impl Target<'_> {
         };
         let step = format!("add {wanted}");
         if errno(&error) != Some(libc::EEXIST) {
-            return Err(LinksError::step(self.device, step, error));
+            return Err(LinksError::step(self.device, &step, error));
         }
         // IPv4 says so for the same address and prefix length, IPv6 for the same address.
         match self.address_at(|net| net.addr() == wanted.addr()).await? {
@@ -92,10 +92,10 @@ impl Target<'_> {
             Some(standing) if standing.ours => {
                 self.drop_address(standing.net).await?;
                 let added = self.send_address(wanted).await;
-                added.map_err(|error| LinksError::step(self.device, step, error))
+                added.map_err(|error| LinksError::step(self.device, &step, error))
             }
-            Some(standing) => Err(self.foreign(step, standing.net)),
-            None => Err(LinksError::step(self.device, step, error)),
+            Some(standing) => Err(self.foreign(step, &standing.net)),
+            None => Err(LinksError::step(self.device, &step, error)),
         }
     }
 
@@ -109,7 +109,7 @@ impl Target<'_> {
         match self.address_at(|net| *net == unwanted).await? {
             None => Ok(()),
             Some(standing) if standing.ours => self.drop_address(unwanted).await,
-            Some(standing) => Err(self.foreign(format!("remove {unwanted}"), standing.net)),
+            Some(standing) => Err(self.foreign(format!("remove {unwanted}"), &standing.net)),
         }
     }
 
@@ -120,7 +120,7 @@ impl Target<'_> {
         match self.handle.address().del(message).execute().await {
             // It went away by itself meanwhile.
             Err(error) if errno(&error) == Some(libc::EADDRNOTAVAIL) => Ok(()),
-            result => result.map_err(|e| LinksError::step(self.device, format!("remove {unwanted}"), e)),
+            result => result.map_err(|e| LinksError::step(self.device, &format!("remove {unwanted}"), e)),
         }
     }
 
@@ -153,7 +153,7 @@ impl Target<'_> {
         let error = match self.handle.route().add(message.clone()).execute().await {
             Ok(()) => return Ok(()),
             Err(error) if errno(&error) == Some(libc::EEXIST) => error,
-            Err(error) => return Err(LinksError::step(self.device, step, error)),
+            Err(error) => return Err(LinksError::step(self.device, &step, error)),
         };
         // The kernel has one route for a destination and metric, over all interfaces.
         let all = observe::routes(self.handle).await?;
@@ -165,10 +165,10 @@ impl Target<'_> {
             Some(found) if found.index == self.index() && found.observed.route == *wanted => Ok(()),
             Some(found) if found.observed.ours => {
                 let replaced = self.handle.route().add(message).replace().execute().await;
-                replaced.map_err(|error| LinksError::step(self.device, step, error))
+                replaced.map_err(|error| LinksError::step(self.device, &step, error))
             }
-            Some(found) => Err(self.foreign(step, route::text(&found.observed.route))),
-            None => Err(LinksError::step(self.device, step, error)),
+            Some(found) => Err(self.foreign(step, &route::text(&found.observed.route))),
+            None => Err(LinksError::step(self.device, &step, error)),
         }
     }
 
@@ -179,18 +179,18 @@ impl Target<'_> {
         let step = format!("remove {}", route::text(unwanted));
         match found {
             None => Ok(()),
-            Some(found) if !found.observed.ours => Err(self.foreign(step, "a route like it")),
+            Some(found) if !found.observed.ours => Err(self.foreign(step, &"a route like it")),
             Some(_) => {
                 match self.handle.route().del(route::message(self.index(), unwanted)).execute().await {
                     // It went away by itself meanwhile.
                     Err(error) if errno(&error) == Some(libc::ESRCH) => Ok(()),
-                    result => result.map_err(|error| LinksError::step(self.device, step, error)),
+                    result => result.map_err(|error| LinksError::step(self.device, &step, error)),
                 }
             }
         }
     }
 
-    fn foreign(&self, step: String, standing: impl ToString) -> LinksError {
+    fn foreign(&self, step: String, standing: &impl ToString) -> LinksError {
         LinksError::Foreign { device: self.device.to_owned(), step, standing: standing.to_string() }
     }
 }

@@ -43,10 +43,10 @@ pub enum LinksError {
 }
 
 impl LinksError {
-    pub(super) fn step(device: &str, step: impl ToString, error: rtnetlink::Error) -> Self {
+    pub(super) fn step(device: &str, step: &str, error: rtnetlink::Error) -> Self {
         let source = into_io(error);
         let advice = advice(source.raw_os_error());
-        Self::Step { device: device.to_owned(), step: step.to_string(), source, advice }
+        Self::Step { device: device.to_owned(), step: step.to_owned(), source, advice }
     }
 
     pub(super) fn list(table: &'static str, error: rtnetlink::Error) -> Self {

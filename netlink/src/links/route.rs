@@ -199,7 +199,7 @@ mod tests {
         let plain = message(3, &route("198.51.100.0/24", None, None));
         for change in [
             |m: &mut RouteMessage| m.header.protocol = RouteProtocol::Kernel,
-            |m: &mut RouteMessage| m.header.table = RouteHeader::RT_TABLE_LOCAL,
+            |m: &mut RouteMessage| m.header.table = 255,
             |m: &mut RouteMessage| m.attributes.push(RouteAttribute::Table(1000)),
             |m: &mut RouteMessage| m.header.kind = RouteType::BlackHole,
             |m: &mut RouteMessage| m.header.flags |= RouteFlags::Cloned,
