@@ -145,13 +145,13 @@ fn restarts_under_a_flood_let_no_banned_packet_through() {
 fn flood(stop: &AtomicBool) -> u64 {
     const BURST: u64 = 64;
     const SECONDS_MAX: u64 = 60;
-    let socket = UdpSocket::bind((SCANNER, 0)).unwrap();
-    socket.connect((HOST, FLOOD_PORT)).unwrap();
+    let socket = UdpSocket::bind((SCANNER, 0)).expect("the scanner has its address");
+    socket.connect((HOST, FLOOD_PORT)).expect("the host is on the scanner's wire");
     let end = Instant::now() + Duration::from_secs(SECONDS_MAX);
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) && Instant::now() < end {
         for _ in 0..BURST {
-            socket.send(b"flood").unwrap();
+            socket.send(b"flood").expect("no answer comes that could fail the next send");
         }
         sent += BURST;
         std::thread::sleep(Duration::from_millis(1));
