@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Bans held at once. The kernel's sets are bounded by memory only; this bounds ours and theirs.
-pub const BANS_MAX: usize = 100_000;
+/// Single addresses banned at once: what the TC program's copy holds.
+pub const SINGLES_MAX: usize = glacis_loader::BANS_MAX;
+/// Prefixes banned at once, likewise. An add to the kernel's interval set costs with their number.
+pub const PREFIXES_MAX: usize = glacis_loader::BAN_PREFIXES_MAX;
 
 #[derive(Debug, Default)]
 pub struct BanBook {
@@ -26,8 +28,10 @@ pub enum BanRefusal {
     Covered { source_net: IpNet, by: IpNet },
     #[error("the block of {inside} ends later than one of {source_net} would; unblock it first")]
     WouldShorten { source_net: IpNet, inside: IpNet },
-    #[error("{BANS_MAX} sources are blocked, which is the bound; unblock some or block a prefix")]
+    #[error("{SINGLES_MAX} addresses are blocked, which is the bound; unblock some or block a prefix")]
     Full,
+    #[error("{PREFIXES_MAX} prefixes are blocked, which is the bound; unblock some")]
+    FullOfPrefixes,
     #[error("{0} is too wide: a block covers at most an IPv4 /8 or an IPv6 /16")]
     TooWide(IpNet),
 }
@@ -62,8 +66,13 @@ impl BanBook {
         if source.prefix_len() < widest {
             return Err(BanRefusal::TooWide(source));
         }
-        if self.bans.len() >= BANS_MAX && !self.bans.contains_key(&source) {
-            return Err(BanRefusal::Full);
+        if !self.bans.contains_key(&source) {
+            let prefixes = self.bans.keys().filter(|known| !is_single(known)).count();
+            match is_single(&source) {
+                true if self.bans.len() - prefixes >= SINGLES_MAX => return Err(BanRefusal::Full),
+                false if prefixes >= PREFIXES_MAX => return Err(BanRefusal::FullOfPrefixes),
+                _ => {}
+            }
         }
         let mut swallowed = vec![];
         for known in self.bans.values().filter(|known| known.source != source) {
@@ -102,6 +111,10 @@ impl BanBook {
         bans.sort_by_key(|ban| (ban.until.is_none(), ban.until, ban.source));
         bans
     }
+}
+
+fn is_single(source: &IpNet) -> bool {
+    source.prefix_len() == source.max_prefix_len()
 }
 
 fn ends_later(one: &Ban, other: &Ban) -> bool {
@@ -166,11 +179,8 @@ fn element(source: &IpNet, timed: Option<(&Ban, UnixMillis)>) -> Element {
         IpAddr::V4(address) => Atom::Ipv4(address),
         IpAddr::V6(address) => Atom::Ipv6(address),
     };
-    let part = if source.prefix_len() == source.max_prefix_len() {
-        KeyPart::One(atom)
-    } else {
-        KeyPart::Prefix(atom, source.prefix_len())
-    };
+    let part =
+        if is_single(source) { KeyPart::One(atom) } else { KeyPart::Prefix(atom, source.prefix_len()) };
     let mut element = Element::new(Key::Fields(vec![part]));
     if let Some((ban, now)) = timed {
         let whole = ban.until.map(|until| until.since(ban.since));
@@ -214,6 +224,19 @@ mod tests {
         assert!(matches!(book.admit(&ban("10.1.9.7/32", None)), Err(BanRefusal::Covered { .. })));
         assert_eq!(book.admit(&ban("10.1.9.0/24", Some(5))), Ok(vec![]));
         assert!(matches!(book.admit(&ban("0.0.0.0/0", None)), Err(BanRefusal::TooWide(_))));
+    }
+
+    #[test]
+    fn the_bound_refuses_one_more_and_takes_a_known_one() {
+        let single =
+            |n: usize| ban(&format!("{}/32", std::net::Ipv4Addr::from(0x0b00_0000 + n as u32)), None);
+        let book = BanBook::new((0..SINGLES_MAX).map(single));
+        assert_eq!(book.admit(&single(SINGLES_MAX)), Err(BanRefusal::Full));
+        assert_eq!(book.admit(&single(7)), Ok(vec![]));
+        assert_eq!(book.admit(&ban("10.0.0.0/8", None)), Ok(vec![]));
+        assert_eq!(book.admit(&ban("2001::/16", None)), Ok(vec![]));
+        assert!(matches!(book.admit(&ban("8.0.0.0/7", None)), Err(BanRefusal::TooWide(_))));
+        assert!(matches!(book.admit(&ban("2000::/15", None)), Err(BanRefusal::TooWide(_))));
     }
 
     #[test]

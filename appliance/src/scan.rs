@@ -28,6 +28,13 @@ pub struct Count {
     pub hits: u64,
 }
 
+/// The last count of a key, and when it came.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    count: Count,
+    at: UnixMillis,
+}
+
 /// One source's probes of one port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeKey {
@@ -53,7 +60,9 @@ pub struct Findings {
 #[derive(Debug, Default)]
 pub struct Detector {
     settings: Option<AutoBlock>,
-    seen: HashMap<ProbeKey, Count>,
+    seen: HashMap<ProbeKey, Seen>,
+    /// Keys made at or before this moment may have been forgotten here while the kernel still counts them.
+    forgotten_to: u64,
     sources: BTreeMap<IpNet, Source>,
     forgotten: u64,
 }
@@ -75,12 +84,17 @@ impl Detector {
 
     /// Takes the cumulative count of a key. Counts may come late: a sweep can overtake an event.
     pub fn observe(&mut self, key: ProbeKey, count: Count, at: UnixMillis) -> Findings {
-        let known = self.seen.get(&key).filter(|known| known.first == count.first);
-        let hits = count.hits.saturating_sub(known.map_or(0, |known| known.hits));
+        let known = self.seen.get(&key).map(|seen| seen.count).filter(|known| known.first == count.first);
+        let hits = match known {
+            Some(known) => count.hits.saturating_sub(known.hits),
+            // What it had when it was forgotten is not known; this hit is.
+            None if count.first <= self.forgotten_to => 1,
+            None => count.hits,
+        };
         if hits == 0 {
             return Findings::default();
         }
-        self.remember(key, count);
+        self.remember(key, Seen { count, at });
         let hit = ScanHit { source: key.source, port: key.port, protocol: key.protocol, at, hits };
         Findings { hit: Some(hit), trigger: self.count(&hit) }
     }
@@ -90,16 +104,34 @@ impl Detector {
         self.sources.retain(|known, _| !source.contains(known));
     }
 
-    fn remember(&mut self, key: ProbeKey, count: Count) {
+    /// Takes over what the kernel counted before this process began, as already known: it was recorded then.
+    pub fn resume(&mut self, key: ProbeKey, count: Count, at: UnixMillis) {
+        self.remember(key, Seen { count, at });
+    }
+
+    fn remember(&mut self, key: ProbeKey, seen: Seen) {
         if self.seen.len() >= KEYS_MAX && !self.seen.contains_key(&key) {
-            // The kernel's table is no larger, so half of what is known here is about keys it has evicted.
-            let mut keep = false;
-            self.seen.retain(|_, _| {
-                keep = !keep;
-                keep
-            });
+            self.forget_the_oldest();
         }
-        self.seen.insert(key, count);
+        self.seen.insert(key, seen);
+    }
+
+    /// The kernel's table is no larger, so most of the older half is about keys that it has evicted.
+    fn forget_the_oldest(&mut self) {
+        let mut times: Vec<UnixMillis> = self.seen.values().map(|seen| seen.at).collect();
+        let (_, edge, _) = times.select_nth_unstable(KEYS_MAX / 2);
+        let edge = *edge;
+        let mut left = KEYS_MAX / 2;
+        let mut forgotten_to = self.forgotten_to;
+        self.seen.retain(|_, seen| {
+            let forget = left > 0 && seen.at <= edge;
+            if forget {
+                left -= 1;
+                forgotten_to = forgotten_to.max(seen.count.first);
+            }
+            !forget
+        });
+        self.forgotten_to = forgotten_to;
     }
 
     fn forget_the_silent(&mut self) {
@@ -226,6 +258,38 @@ mod tests {
         assert_eq!(hits(&mut d, 7, 4), Some(3));
         assert_eq!(hits(&mut d, 7, 2), None);
         assert_eq!(hits(&mut d, 9, 4), Some(4));
+    }
+
+    #[test]
+    fn what_was_counted_before_a_restart_is_not_counted_again() {
+        let mut d = detector(10, 60);
+        d.resume(key("192.0.2.1", 80), Count { first: 7, hits: 50 }, UnixMillis(5));
+        assert_eq!(
+            d.observe(key("192.0.2.1", 80), Count { first: 7, hits: 50 }, UnixMillis(6)),
+            Findings::default()
+        );
+        let found = d.observe(key("192.0.2.1", 80), Count { first: 7, hits: 52 }, UnixMillis(7));
+        assert_eq!(found.hit.map(|hit| hit.hits), Some(2));
+        assert_eq!(found.trigger, None);
+    }
+
+    #[test]
+    fn a_key_that_was_forgotten_here_counts_one_hit_and_not_all_it_ever_had() {
+        let mut d = Detector::default();
+        for n in 0..=KEYS_MAX as u64 {
+            let source = IpAddr::V4(std::net::Ipv4Addr::from(0x0a00_0000 + n as u32));
+            d.observe(
+                ProbeKey { source, port: 1, protocol: Protocol::Tcp },
+                Count { first: n, hits: 1 },
+                UnixMillis(n),
+            );
+        }
+        assert_eq!(d.seen.len(), KEYS_MAX / 2 + 1);
+        let mut hits =
+            |source: &str, count| d.observe(key(source, 1), count, UnixMillis(99)).hit.map(|h| h.hits);
+        assert_eq!(hits("10.0.0.0", Count { first: 0, hits: 900 }), Some(1));
+        assert_eq!(hits("10.0.0.0", Count { first: 0, hits: 901 }), Some(1));
+        assert_eq!(hits("10.9.9.9", Count { first: 1 << 40, hits: 4 }), Some(4));
     }
 
     #[test]

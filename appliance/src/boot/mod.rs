@@ -67,7 +67,8 @@ pub fn run() -> ! {
     modules.load_for_firewall();
     if let Err(error) = close::drop_everything() {
         say(format_args!(
-            "FIREWALL NOT CLOSED: {error}. No link comes up. Power the machine off and repair the image"
+            "FIREWALL NOT CLOSED: {}. No link comes up. Power the machine off and repair the image",
+            crate::log::whole(&error)
         ));
         stop::stop(supervise::wait_for_the_end(&signals));
     }

@@ -1,4 +1,4 @@
-//! Bans: entered in the store, then in the kernel, then in the book; lifted the same way.
+//! Bans: entered in the store, then in the book, then in the kernel; lifted the same way.
 
 use super::{Daemon, now};
 use crate::bans::{self, BanRefusal};
@@ -6,6 +6,7 @@ use crate::log::whole;
 use crate::scan::Trigger;
 use glacis_control::{Ban, BanReason, EventKind, Refusal, Reply};
 use glacis_loader::MonotonicTime;
+use glacis_netlink::nft::NftError;
 use glacis_plan::AutoBlockMode;
 use glacis_plan::closed::{TABLE, TABLE_FAMILY};
 use glacis_plan::nft::Op;
@@ -165,7 +166,7 @@ impl Daemon {
             sources.iter().try_for_each(|source| tc.unban(*source).map(drop))
         });
         if let Err(error) = lifted.await {
-            tracing::warn!(%error, "the TC program forgets an ended ban by its time");
+            tracing::warn!(error = whole(&error), "the TC program forgets an ended ban by its time");
         }
     }
 
@@ -177,16 +178,24 @@ impl Daemon {
         + Send
         + 'static,
     ) -> Result<(), Refusal> {
+        let based_on = self.generation;
         let (committed, copied) = self
             .kernel
-            .run(move |state| (state.nft.commit(&ops, None), state.tc.as_mut().map_or(Ok(()), fast)))
+            .run(move |state| {
+                let committed = match state.nft.commit(&ops, based_on) {
+                    // Someone else was here since. The ban goes in all the same; the next audit looks what they did.
+                    Err(NftError::Stale(_)) => state.nft.commit(&ops, None).map(|_| None),
+                    result => result.map(|done| Some(done.generation)),
+                };
+                (committed, state.tc.as_mut().map_or(Ok(()), fast))
+            })
             .await;
         if let Err(error) = copied {
-            tracing::warn!(%error, "the TC program's copy of the bans is behind");
+            tracing::warn!(error = whole(&error), "the TC program's copy of the bans is behind");
         }
         match committed {
-            Ok(done) => {
-                self.generation = Some(done.generation);
+            Ok(generation) => {
+                self.generation = generation;
                 Ok(())
             }
             Err(error) => {
@@ -219,7 +228,7 @@ impl Daemon {
             .then_some("never blocked by the policy")
     }
 
-    /// Old scan records go; bans and events of the past days stay as the policy says.
+    /// Scan records and events past the retention go.
     pub(super) fn retain(&self) {
         if let Some(scan) = &self.wanted.scan {
             self.store.retain(now(), scan.retention);

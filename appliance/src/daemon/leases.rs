@@ -71,9 +71,9 @@ impl Leases {
         let address = |lease: &Lease| IpNet::V4(lease.address);
         let before = client.lease.as_ref().map(address);
         if let Some(lease) = &lease {
-            tracing::info!(device, address = %lease.address, server = %lease.server, "leased")
+            tracing::info!(device, address = %lease.address, server = %lease.server, "leased");
         } else {
-            tracing::warn!(device, "the lease is lost")
+            tracing::warn!(device, "the lease is lost");
         }
         client.lease = lease;
         let after = client.lease.as_ref().map(address);

@@ -6,12 +6,15 @@
 mod apply;
 mod blocking;
 mod control_socket;
+mod converge;
 mod facts;
 mod leases;
 mod report;
 mod requests;
 mod revisions;
+mod ruleset;
 mod scanning;
+mod troubles;
 mod workers;
 
 use crate::bans::BanBook;
@@ -39,6 +42,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use troubles::{Trouble, Troubles};
 use workers::StatusWorker;
 
 /// How often time passes for bans, heartbeats and the status page.
@@ -101,7 +105,7 @@ struct Daemon {
     /// Why the newest policy is not the running one.
     refused: Option<glacis_control::Refusal>,
     /// What failed at the last convergence and is tried again.
-    troubles: Vec<String>,
+    troubles: Troubles,
     ticks: u64,
 }
 
@@ -179,7 +183,7 @@ impl Daemon {
             detector: Detector::default(),
             probes: ProbeSource::default(),
             leases: leases_kept,
-            status_worker: StatusWorker::new(&args.state),
+            status_worker: StatusWorker::new(&args.state).map_err(StartError::Runtime)?,
             active: None,
             wanted: Plan::default(),
             loaded: None,
@@ -187,7 +191,7 @@ impl Daemon {
             firewall: FirewallState::DropAll,
             observed: vec![],
             refused: None,
-            troubles: vec![],
+            troubles: Troubles::default(),
             ticks: 0,
             args,
         };
@@ -198,13 +202,13 @@ impl Daemon {
     async fn begin(&mut self) {
         self.note(EventKind::CoreStarted { version: env!("CARGO_PKG_VERSION").to_owned() });
         if let Err(error) = self.load_program().await {
-            tracing::error!(%error, "scan awareness is off");
-            self.troubles.push(format!("scan awareness is off: {error}"));
+            tracing::error!(error, "scan awareness is off");
+            self.troubles.add(Trouble::Program, error);
         }
         self.first_policy().await;
         crate::log::milestone(match self.firewall {
-            FirewallState::Applied => "ready",
-            _ => "ready, and nothing passes: no policy is in force",
+            FirewallState::Applied => "ready with a policy in force",
+            _ => "ready without a policy: nothing passes",
         });
     }
 
@@ -240,7 +244,9 @@ impl Daemon {
         }
         self.status_worker.revive();
         let report = self.report().await;
-        self.status_worker.feed(report).await;
+        if let Some(cause) = self.status_worker.feed(report).await {
+            self.take_worker_exit(cause);
+        }
     }
 
     /// Writes an event down. Losing one is counted by the store.

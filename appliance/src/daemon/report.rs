@@ -105,7 +105,7 @@ impl Daemon {
             };
             problems.push(format!("The newest policy was refused and {running}: {}", refusal.message));
         }
-        problems.extend(self.troubles.iter().cloned());
+        problems.extend(self.troubles.lines().cloned());
         if scan.enabled && scan.devices.is_empty() {
             problems.push("Scan awareness is on, but no interface is watched.".to_owned());
         }

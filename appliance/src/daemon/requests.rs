@@ -68,7 +68,7 @@ impl Daemon {
         }
     }
 
-    /// Makes the kernel's clock-free ban copies and ours agree once after a start.
+    /// Bans in force, with the time that each has left.
     pub(super) fn bans_with_time_left(&self) -> Vec<(ipnet::IpNet, Option<std::time::Duration>)> {
         let now = now();
         self.bans.iter().filter(|ban| !ban.is_over(now)).map(|ban| (ban.source, ban.remaining(now))).collect()

@@ -1,5 +1,6 @@
 //! The TC program: loaded, attached, its probes taken in and handed to the detector.
 
+use super::troubles::Trouble;
 use super::{Daemon, now};
 use crate::log::whole;
 use crate::scan::{Count, Findings, ProbeKey};
@@ -13,24 +14,42 @@ use std::collections::BTreeSet;
 use std::io;
 use tokio::io::unix::AsyncFd;
 
-/// Events taken from the ring in one turn of the loop, so that a flood leaves time for everything else.
-const PROBES_PER_TURN: usize = 4_096;
+/// Probes taken in one turn of the loop, so that a flood leaves time for everything else.
+const PROBES_PER_TURN: usize = 1_024;
 
 /// UDP source ports that replies come from: DNS, DHCP, NTP, QUIC, IKE, DHCPv6, DNS over TLS, mDNS.
 const UDP_REPLY_PORTS: [u16; 11] = [53, 67, 68, 123, 443, 500, 546, 547, 853, 4500, 5353];
 
 /// Hits of one key so far, and when the last one came.
 pub(super) struct Probe {
-    key: KernelKey,
+    kernel_key: KernelKey,
     count: Count,
     last: MonotonicTime,
+}
+
+impl Probe {
+    /// `None` for a protocol that this version does not count.
+    fn key(&self) -> Option<ProbeKey> {
+        let protocol = Protocol::from_number(self.kernel_key.protocol)?;
+        Some(ProbeKey { source: self.kernel_key.source(), port: self.kernel_key.port(), protocol })
+    }
+}
+
+/// Everything that the kernel's table holds.
+fn counts_of(program: &TcProgram) -> Result<Vec<Probe>, LoaderError> {
+    let mut probes = vec![];
+    program.sweep_counts(|kernel_key, ProbeCount { hits, first, last }| {
+        probes.push(Probe { kernel_key, count: Count { first, hits }, last: MonotonicTime(last) });
+    })?;
+    Ok(probes)
 }
 
 /// The ring of probe events; empty until the program is loaded.
 #[derive(Default)]
 pub(super) struct ProbeSource {
     ring: Option<AsyncFd<EventStream>>,
-    batch: Vec<Probe>,
+    /// What is left of the last sweep.
+    swept: Vec<Probe>,
 }
 
 impl ProbeSource {
@@ -40,47 +59,71 @@ impl ProbeSource {
         Ok(())
     }
 
-    /// Waits for probes; for ever while there is no ring.
+    /// Takes what a sweep found; it is handed out in turns, like what comes from the ring.
+    fn swept(&mut self, probes: Vec<Probe>) {
+        self.swept = probes;
+    }
+
+    /// Waits for probes, for ever while there is no ring; at most [`PROBES_PER_TURN`] of them.
     pub(super) async fn next(&mut self) -> Vec<Probe> {
+        if !self.swept.is_empty() {
+            let rest = self.swept.len().saturating_sub(PROBES_PER_TURN);
+            return self.swept.split_off(rest);
+        }
         let Some(ring) = &mut self.ring else { return std::future::pending().await };
         let Ok(mut ready) = ring.readable_mut().await else { return std::future::pending().await };
-        let batch = &mut self.batch;
+        let mut batch = vec![];
         let drained = ready.get_inner_mut().drain(PROBES_PER_TURN, |event| {
             let count = Count { first: event.first, hits: event.hits };
-            batch.push(Probe { key: event.key, count, last: MonotonicTime(event.at) });
+            batch.push(Probe { kernel_key: event.key, count, last: MonotonicTime(event.at) });
         });
         if drained < PROBES_PER_TURN {
             ready.clear_ready();
         }
-        std::mem::take(&mut self.batch)
+        batch
     }
 }
 
 impl Daemon {
-    /// Loads the program once; pinned maps of an earlier run are taken over.
+    /// Whether the program is still to be loaded.
+    pub(super) async fn needs_program(&self) -> bool {
+        self.kernel.run(|state| state.tc.is_none()).await
+    }
+
+    /// Loads the program; pinned maps of an earlier run are taken over, and what they count is known already.
     pub(super) async fn load_program(&mut self) -> Result<(), String> {
         let pin_dir = self.args.pin_dir.clone();
         crate::bpffs::ensure(&pin_dir)
             .map_err(|error| format!("cannot mount a bpffs for the pinned maps: {error}"))?;
         let bans = self.bans_with_time_left();
-        let events = self
+        let (events, known) = self
             .kernel
             .run(move |state| {
-                let settings = Settings { detection: Detection::Off, hook: None };
+                // On, so that a program of an earlier run goes on counting; the plan decides a moment later.
+                let settings = Settings { detection: Detection::On, hook: None };
                 let mut program = TcProgram::load(&pin_dir, settings)?;
                 let now = MonotonicTime::now();
-                program.replace_bans(
-                    bans.into_iter().map(|(net, left)| (net, left.map(|left| now.plus(left)))),
-                )?;
+                let copies = bans.into_iter().map(|(net, left)| (net, left.map(|left| now.plus(left))));
+                if let Err(error) = program.replace_bans(copies) {
+                    tracing::warn!(error = whole(&error), "the TC program's copy of the bans is incomplete");
+                }
                 program.set_udp_reply_ports(UDP_REPLY_PORTS)?;
                 let events = program.take_events();
+                let known = counts_of(&program)?;
                 state.tc = Some(program);
-                Ok::<_, LoaderError>(events)
+                Ok::<_, LoaderError>((events, known))
             })
             .await
-            .map_err(|error| whole(&error))?
-            .expect("a program that was just loaded still has its events");
-        self.probes.open(events).map_err(|error| error.to_string())
+            .map_err(|error| format!("scan awareness is off: {}", whole(&error)))?;
+        let events = events.expect("a program that was just loaded still has its events");
+        let clock = Clock::now();
+        for probe in known {
+            if let Some(key) = probe.key() {
+                self.detector.resume(key, probe.count, clock.at(probe.last));
+            }
+        }
+        self.troubles.clear(&Trouble::Program);
+        self.probes.open(events).map_err(|error| format!("scan awareness is off: {error}"))
     }
 
     /// Attaches the program where the plan wants it and detaches it elsewhere.
@@ -98,9 +141,11 @@ impl Daemon {
             Some(program) => converge_program(program, &mut state.attached, &devices, (&tcp, &udp)),
             None => vec![],
         });
-        for failure in failures.await {
+        let failures = failures.await;
+        self.troubles.clear(&Trouble::Attachment);
+        for failure in failures {
             tracing::error!(failure = whole(&failure), "scan awareness is incomplete");
-            self.troubles.push(whole(&failure));
+            self.troubles.add(Trouble::Attachment, whole(&failure));
         }
     }
 
@@ -114,18 +159,12 @@ impl Daemon {
     /// Hits that came after a key's last event are only in the kernel's table.
     pub(super) async fn sweep_probes(&mut self) {
         let swept = self.kernel.run(|state| match &mut state.tc {
-            Some(program) => {
-                let mut probes = vec![];
-                let each = |key, ProbeCount { hits, first, last }| {
-                    probes.push(Probe { key, count: Count { first, hits }, last: MonotonicTime(last) });
-                };
-                program.sweep_counts(each).map(|_| probes)
-            }
+            Some(program) => counts_of(program),
             None => Ok(vec![]),
         });
         match swept.await {
-            Ok(probes) => self.take_probes(probes).await,
-            Err(error) => tracing::warn!(%error, "probe counts could not be read"),
+            Ok(probes) => self.probes.swept(probes),
+            Err(error) => tracing::warn!(error = whole(&error), "probe counts could not be read"),
         }
     }
 
@@ -133,8 +172,7 @@ impl Daemon {
         if self.wanted.scan.is_none() {
             return;
         }
-        let Some(protocol) = Protocol::from_number(probe.key.protocol) else { return };
-        let key = ProbeKey { source: probe.key.source(), port: probe.key.port(), protocol };
+        let Some(key) = probe.key() else { return };
         let Findings { hit, trigger } = self.detector.observe(key, probe.count, clock.at(probe.last));
         if let Some(hit) = hit {
             self.store.record(&hit);

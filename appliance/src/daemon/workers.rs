@@ -5,21 +5,29 @@
 use super::Daemon;
 use crate::worker::spawn::OWN_PROGRAM;
 use crate::worker::{Backoff, SpawnError, WorkerProcess, WorkerSpec, spawn};
-use glacis_control::message::StatusFeed;
+use glacis_control::frame::HEADER_BYTES;
+use glacis_control::message::{StatusFeed, WorkerReady};
 use glacis_control::report::WorkerStatus;
 use glacis_control::{EventKind, StatusReport, frame};
 use glacis_plan::StatusPlan;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 /// Its name on the command line and in the status.
 const WORKER: &str = "status";
+/// Longest answer of a worker: it says one word.
+const READY_BYTES_MAX: usize = 64;
+/// A worker whose sandbox is not closed by then is replaced.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker that does not take a snapshot for so long is stuck and is replaced.
 const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,18 +49,20 @@ pub(super) struct StatusWorker {
     backoff: Backoff,
     next_start: Option<Instant>,
     restarts: u32,
-    children: Option<Signal>,
+    children: Signal,
 }
 
 struct Running {
     process: WorkerProcess,
-    feed: UnixStream,
+    feed: OwnedWriteHalf,
+    /// Its sandbox is closed and it serves.
+    ready: Arc<AtomicBool>,
     since: Instant,
 }
 
 impl StatusWorker {
-    pub(super) fn new(state: &Path) -> Self {
-        Self {
+    pub(super) fn new(state: &Path) -> io::Result<Self> {
+        Ok(Self {
             state: state.to_owned(),
             listen: vec![],
             listeners: vec![],
@@ -60,8 +70,8 @@ impl StatusWorker {
             backoff: Backoff::default(),
             next_start: None,
             restarts: 0,
-            children: signal(SignalKind::child()).ok(),
-        }
+            children: signal(SignalKind::child())?,
+        })
     }
 
     /// Serves where the plan says; nowhere without one.
@@ -90,7 +100,7 @@ impl StatusWorker {
     fn start(&mut self) -> Result<(), WorkerError> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(WorkerError::Feed)?;
         ours.set_nonblocking(true).map_err(WorkerError::Feed)?;
-        let feed = UnixStream::from_std(ours).map_err(WorkerError::Feed)?;
+        let (answers, feed) = UnixStream::from_std(ours).map_err(WorkerError::Feed)?.into_split();
         let process = spawn(WorkerSpec {
             name: WORKER,
             program: Path::new(OWN_PROGRAM),
@@ -99,7 +109,9 @@ impl StatusWorker {
             listeners: &self.listeners,
             store: Some(&self.state),
         })?;
-        self.running = Some(Running { process, feed, since: Instant::now() });
+        let ready = Arc::new(AtomicBool::new(false));
+        tokio::spawn(hear_ready(answers, Arc::clone(&ready)));
+        self.running = Some(Running { process, feed, ready, since: Instant::now() });
         self.next_start = None;
         Ok(())
     }
@@ -118,12 +130,7 @@ impl StatusWorker {
             {
                 return status.to_string();
             }
-            match &mut self.children {
-                Some(children) => {
-                    children.recv().await;
-                }
-                None => return std::future::pending().await,
-            }
+            self.children.recv().await;
         }
     }
 
@@ -137,16 +144,21 @@ impl StatusWorker {
         }
     }
 
-    pub(super) async fn feed(&mut self, report: StatusReport) {
-        let Some(running) = &mut self.running else { return };
-        let Ok(bytes) = frame::encode(&StatusFeed::Snapshot { report: Box::new(report) }) else { return };
+    /// Sends a snapshot. Returns why the worker has to be replaced, if it has to.
+    pub(super) async fn feed(&mut self, report: StatusReport) -> Option<String> {
+        let running = self.running.as_mut()?;
+        if !running.ready.load(Ordering::Relaxed) && running.since.elapsed() > READY_TIMEOUT {
+            return Some(format!("not ready after {READY_TIMEOUT:?}"));
+        }
+        let bytes = frame::encode(&StatusFeed::Snapshot { report: Box::new(report) }).ok()?;
         match timeout(FEED_TIMEOUT, running.feed.write_all(&bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "the status worker hung up"),
-            Err(_) => {
-                tracing::error!("the status worker is stuck and is replaced");
-                self.ended();
+            Ok(Ok(())) => None,
+            // Its end is told by the kernel.
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the status worker hung up");
+                None
             }
+            Err(_) => Some(format!("took no snapshot for {FEED_TIMEOUT:?}")),
         }
     }
 
@@ -161,12 +173,26 @@ impl StatusWorker {
         if self.listeners.is_empty() {
             return vec![];
         }
-        let pid = self.running.as_ref().map(|running| running.process.pid());
+        let serving = self.running.as_ref().filter(|running| running.ready.load(Ordering::Relaxed));
+        let pid = serving.map(|running| running.process.pid());
         vec![WorkerStatus { name: WORKER.to_owned(), pid, restarts: self.restarts }]
     }
 
     pub(super) fn listen(&self) -> &[SocketAddr] {
         &self.listen
+    }
+}
+
+/// Waits for the worker's one word.
+async fn hear_ready(mut answers: OwnedReadHalf, ready: Arc<AtomicBool>) {
+    let mut header = [0; HEADER_BYTES];
+    if answers.read_exact(&mut header).await.is_err() {
+        return;
+    }
+    let Ok(bytes @ 0..=READY_BYTES_MAX) = frame::body_length(header) else { return };
+    let mut body = vec![0; bytes];
+    if answers.read_exact(&mut body).await.is_ok() && frame::decode::<WorkerReady>(&body).is_ok() {
+        ready.store(true, Ordering::Relaxed);
     }
 }
 

@@ -38,7 +38,7 @@ impl Socket {
         socket.bind()?;
         socket.set_option(libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1)?;
         socket.set_option(libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1)?;
-        socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BYTES)?;
+        socket.set_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BYTES)?;
         socket.make_room(0)?;
         Ok(socket)
     }
@@ -62,13 +62,24 @@ impl Socket {
         if code < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Sets a buffer's size past the host's bound; within it where the privilege over the host is missing, as in a
+    /// container that owns its network namespace only. A transaction that does not fit is then refused by `send`.
+    fn set_buffer(&self, forced: libc::c_int, plain: libc::c_int, bytes: libc::c_int) -> io::Result<()> {
+        match self.set_option(libc::SOL_SOCKET, forced, bytes) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                self.set_option(libc::SOL_SOCKET, plain, bytes)
+            }
+            result => result,
+        }
+    }
+
     /// Lets one datagram of this size be sent: a transaction is one.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let wanted = bytes + SEND_OVERHEAD_BYTES;
         if wanted > self.send_bytes {
             let value =
                 libc::c_int::try_from(wanted).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
-            self.set_option(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, value)?;
+            self.set_buffer(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, value)?;
             self.send_bytes = wanted;
         }
         Ok(())

@@ -64,7 +64,9 @@ fn run(image: PathBuf) -> Result<(), VmError> {
         wan_namespace: Some(NAMESPACE.to_owned()),
         status_port: STATUS_PORT,
     })?;
-    for (needle, said) in [("firewall closed", "closed: nothing passes yet"), ("ready", "ready")] {
+    for (needle, said) in
+        [("] firewall closed", "closed: nothing passes yet"), ("] ready with a policy", "ready")]
+    {
         let line = guest.wait_for(needle, Duration::from_secs(180))?;
         println!("  {:5.1} s  {said}", line.at.as_secs_f64());
     }
