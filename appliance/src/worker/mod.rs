@@ -2,7 +2,8 @@
 //!
 //! The core spawns a worker with its end of a feed as descriptor 3 and listening sockets from 4 on
 //! ([`spawn`]); the worker takes them ([`inherited`]), closes its sandbox ([`sandbox`], as its [`profile`]
-//! says) and only then reads a byte that is not the core's. Restarting is the supervisor's business.
+//! says) and only then reads a byte that is not the core's. Starting it again when it dies is the business of the
+//! daemon's `workers` module.
 
 mod backoff;
 mod filter;

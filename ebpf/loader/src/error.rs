@@ -28,6 +28,8 @@ pub enum LoaderError {
     Load(#[source] Box<EbpfError>),
     #[error("the kernel's verifier refuses the TC program")]
     Verify(#[source] Box<ProgramError>),
+    #[error("the kernel does not run the TC program on a frame of ours (BPF_PROG_TEST_RUN)")]
+    Trial(#[source] Box<ProgramError>),
     #[error(
         "the embedded object has no {name}: it is not the one that this loader was written for; rebuild it"
     )]

@@ -27,7 +27,7 @@ impl TcProgram {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.repeat = repeat;
-        let ran = self.ethernet.program()?.test_run(options).map_err(|e| LoaderError::Verify(Box::new(e)))?;
+        let ran = self.ethernet.program()?.test_run(options).map_err(|e| LoaderError::Trial(Box::new(e)))?;
         let verdict = if ran.return_value == DROP as u32 { Verdict::Drop } else { Verdict::Next };
         Ok(Trial { verdict, per_packet: ran.duration })
     }
