@@ -2,6 +2,7 @@
 //!
 //! Which of them a process is, is decided here from how it was started, and nowhere else.
 
+mod backoff;
 mod bans;
 mod boot;
 mod bpffs;
@@ -16,6 +17,7 @@ mod policy_file;
 mod scan;
 mod status;
 mod storage;
+mod words;
 mod worker;
 
 use std::process::ExitCode;

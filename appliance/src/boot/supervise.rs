@@ -9,6 +9,7 @@ use super::stop::Ending;
 use super::watch::{Due, Watch};
 use super::watchdog::{FEED_INTERVAL, Watchdog};
 use crate::heartbeat;
+use crate::worker::spawn::OWN_PROGRAM;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio, read};
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,8 +21,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The appliance is one binary.
-const PROGRAM: &str = "/proc/self/exe";
 /// The loop turns at least so often, so that a lost signal delays nothing for longer.
 const TURN_MAX: Duration = Duration::from_secs(1);
 /// Time for the core to end by itself when the machine stops.
@@ -52,7 +51,7 @@ impl CoreCommand {
         ioctl_fionbio(&theirs, true)?;
         // Nothing else is spawned while this end is inheritable: PID 1 has one thread.
         fcntl_setfd(&theirs, FdFlags::empty())?;
-        let child = Command::new(PROGRAM)
+        let child = Command::new(OWN_PROGRAM)
             .arg0("glacis")
             .args(&self.arguments)
             .env_clear()

@@ -1,15 +1,12 @@
 //! The decisions about the core's life, on a clock that is handed in.
 
+use crate::backoff::Backoff;
 use std::time::Duration;
 
 /// A core that starts has so long until its first heartbeat: it compiles the policy and fills the kernel before that.
 pub const START_MAX: Duration = Duration::from_mins(1);
 /// A core that beat once and then says nothing for so long is killed.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// Wait before the first restart; doubled with each one that follows soon.
-pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// Longest wait before a restart.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A core that lived so long has earned the shortest wait again.
 pub const STABLE_AFTER: Duration = Duration::from_mins(1);
 
@@ -40,7 +37,7 @@ enum Core {
 #[derive(Debug)]
 pub struct Watch {
     core: Core,
-    backoff: Duration,
+    backoff: Backoff,
     last_beat: Option<Duration>,
     /// Until the first beat ever, this is how long the machine counts as alive.
     grace_until: Duration,
@@ -51,7 +48,7 @@ impl Watch {
     pub fn new(now: Duration) -> Self {
         Self {
             core: Core::Ended { start_at: now },
-            backoff: BACKOFF_MIN,
+            backoff: Backoff::new(STABLE_AFTER),
             last_beat: None,
             grace_until: now + START_MAX,
         }
@@ -97,11 +94,7 @@ impl Watch {
             Core::Running { since, .. } | Core::Killed { since } => now.saturating_sub(since),
             Core::Ended { .. } => Duration::ZERO,
         };
-        if lived >= STABLE_AFTER {
-            self.backoff = BACKOFF_MIN;
-        }
-        let wait = self.backoff;
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        let wait = self.backoff.delay(lived);
         self.core = Core::Ended { start_at: now + wait };
         wait
     }
@@ -158,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn restarts_wait_twice_as_long_each_time_up_to_a_bound() {
+    fn a_restart_is_due_when_its_wait_is_over() {
         let mut watch = running();
         let mut now = BOOT;
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..3 {
             let wait = watch.ended(now);
             assert_eq!(watch.due(just_before(now + wait)), Due::Nothing);
             now += wait;
@@ -170,7 +163,7 @@ mod tests {
             watch.started(now);
             waits.push(wait.as_millis());
         }
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(waits, [100, 200, 400]);
     }
 
     #[test]
@@ -180,7 +173,7 @@ mod tests {
         watch.started(BOOT);
         assert_eq!(watch.ended(just_before(BOOT + STABLE_AFTER)), ms(200));
         watch.started(BOOT);
-        assert_eq!(watch.ended(BOOT + STABLE_AFTER), BACKOFF_MIN);
+        assert_eq!(watch.ended(BOOT + STABLE_AFTER), ms(100));
     }
 
     #[test]

@@ -70,7 +70,7 @@ enum Command {
         /// An address or a prefix.
         #[arg(value_parser = parse_source)]
         source: IpNet,
-        /// How long: 90s, 30m, 1h, 7d. Without it, until it is unblocked.
+        /// How long: 90s, 30m, 1h, 7d, 2w. Without it, until it is unblocked.
         #[arg(long = "for", value_parser = duration::parse)]
         duration: Option<Duration>,
         /// Why, for the list of blocks.

@@ -1,11 +1,9 @@
 //! How answers look in a terminal.
 
-use super::duration::human;
+use crate::words;
 use glacis_control::report::{FirewallState, PolicySource};
-use glacis_control::{Ban, BanReason, Event, EventKind, StatusReport, UnixMillis};
-use std::time::{Duration, SystemTime};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use glacis_control::{Ban, Event, StatusReport, UnixMillis};
+use std::time::SystemTime;
 
 pub fn changes(lines: &[String], warnings: &[String]) {
     for line in lines {
@@ -31,7 +29,12 @@ pub fn status(report: &StatusReport) {
         PolicySource::LastGood => "the last good one",
         PolicySource::Command => "glacis apply",
     };
-    println!("{}  glacis {}  up {}", report.name, report.version, human(report.taken.since(report.started)));
+    println!(
+        "{}  glacis {}  up {}",
+        report.name,
+        report.version,
+        words::span(report.taken.since(report.started))
+    );
     println!("firewall    {firewall}");
     println!(
         "policy      revision {} from {source}, {} kernel rules",
@@ -72,9 +75,11 @@ pub fn status(report: &StatusReport) {
 pub fn bans(bans: &[Ban]) {
     let now = UnixMillis::from_system(SystemTime::now());
     let rows = bans.iter().map(|ban| {
-        let left =
-            ban.remaining(now).map_or_else(|| "for ever".to_owned(), |left| format!("{} left", human(left)));
-        [source(ban), left, format!("since {}", clock(ban.since)), ban.author.clone(), reason(&ban.reason)]
+        let left = ban
+            .remaining(now)
+            .map_or_else(|| "for ever".into(), |left| format!("{} left", words::span(left)));
+        let since = format!("since {}", words::date_time(ban.since));
+        [words::source(ban.source), left, since, ban.author.clone(), words::reason(&ban.reason)]
     });
     table(rows.collect());
     if bans.is_empty() {
@@ -83,58 +88,10 @@ pub fn bans(bans: &[Ban]) {
 }
 
 pub fn events(events: &[Event]) {
-    table(events.iter().map(|e| [clock(e.at), happening(&e.kind)]).collect());
+    table(events.iter().map(|e| [words::date_time(e.at), words::happening(&e.kind)]).collect());
     if events.is_empty() {
         println!("nothing has happened yet");
     }
-}
-
-fn source(ban: &Ban) -> String {
-    if ban.source.prefix_len() == ban.source.max_prefix_len() {
-        ban.source.addr().to_string()
-    } else {
-        ban.source.to_string()
-    }
-}
-
-fn reason(reason: &BanReason) -> String {
-    match reason {
-        BanReason::Scan { hits, ports, window_seconds } => {
-            let window = human(Duration::from_secs(*window_seconds));
-            format!("scan: {hits} hits on {ports} ports within {window}")
-        }
-        BanReason::Manual { note } if note.is_empty() => "by hand".to_owned(),
-        BanReason::Manual { note } => format!("by hand: {note}"),
-    }
-}
-
-fn happening(kind: &EventKind) -> String {
-    match kind {
-        EventKind::CoreStarted { version } => format!("glacis {version} started"),
-        EventKind::PolicyApplied { revision, changes } => {
-            format!("policy revision {revision} applied, {changes} changes")
-        }
-        EventKind::PolicyRefused { message } => format!("policy refused: {message}"),
-        EventKind::SourceBlocked { ban } => {
-            format!("{} blocked by {}: {}", source(ban), ban.author, reason(&ban.reason))
-        }
-        EventKind::WouldBlock { ban } => {
-            format!("{} would have been blocked: {}", source(ban), reason(&ban.reason))
-        }
-        EventKind::SourceUnblocked { source, author } => format!("{source} unblocked by {author}"),
-        EventKind::BanExpired { source } => format!("{source} is no longer blocked: its time is up"),
-        EventKind::WorkerRestarted { worker, cause } => format!("worker {worker} restarted: {cause}"),
-        EventKind::LinkChanged { device, up } => format!("{device} is {}", if *up { "up" } else { "down" }),
-    }
-}
-
-/// UTC, to the second.
-fn clock(at: UnixMillis) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]Z");
-    OffsetDateTime::from_unix_timestamp((at.0 / 1_000) as i64)
-        .ok()
-        .and_then(|time| time.format(format).ok())
-        .unwrap_or_else(|| at.0.to_string())
 }
 
 /// Columns as wide as their widest cell; the last one is not padded.

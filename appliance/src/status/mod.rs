@@ -13,7 +13,6 @@ mod routes;
 #[cfg(test)]
 mod sample;
 mod server;
-mod words;
 
 use crate::worker::inherited::{InheritError, Inherited};
 use crate::worker::profile::STATUS;

@@ -5,7 +5,6 @@
 //! says) and only then reads a byte that is not the core's. Starting it again when it dies is the business of the
 //! daemon's `workers` module.
 
-mod backoff;
 mod filter;
 pub mod inherited;
 pub mod profile;
@@ -13,7 +12,7 @@ pub mod sandbox;
 mod selftest;
 pub mod spawn;
 
-pub use backoff::Backoff;
+pub use crate::backoff::Backoff;
 pub use spawn::{SpawnError, WorkerProcess, WorkerSpec, spawn};
 
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ mod tables;
 
 use super::feed::STALE_AFTER;
 use super::records::Recent;
-use super::words;
+use crate::words;
 use glacis_control::report::{FirewallState, PolicySource};
 use glacis_control::{StatusReport, UnixMillis};
 use maud::{DOCTYPE, Markup, html};

@@ -1,9 +1,9 @@
 //! The tables of the page. Columns that a phone has no room for are repeated as a second line of the first one.
 
 use super::{Tone, View, moment};
-use crate::status::words;
+use crate::words;
 use glacis_control::report::InterfaceStatus;
-use glacis_control::{Ban, BanReason, Event, EventKind, ScanRecord, StatusReport, UnixMillis};
+use glacis_control::{Ban, Event, EventKind, ScanRecord, StatusReport, UnixMillis};
 use maud::{Markup, html};
 
 /// Rows shown; the JSON lists more.
@@ -41,7 +41,7 @@ pub fn bans(view: &View<'_>) -> Markup {
 }
 
 fn ban_row(ban: &Ban, now: UnixMillis) -> Markup {
-    let why = html! { (reason(&ban.reason)) @if ban.author != "auto" { " · " (ban.author) } };
+    let why = html! { (words::reason(&ban.reason)) @if ban.author != "auto" { " · " (ban.author) } };
     html! {
         tr {
             th scope="row" {
@@ -57,19 +57,6 @@ fn ban_row(ban: &Ban, now: UnixMillis) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn reason(reason: &BanReason) -> String {
-    match reason {
-        BanReason::Scan { hits, ports, window_seconds } => format!(
-            "{} at {} within {}",
-            words::counted(*hits, "probe", "probes"),
-            words::counted((*ports).into(), "port", "ports"),
-            words::span(std::time::Duration::from_secs(*window_seconds))
-        ),
-        BanReason::Manual { note } if note.is_empty() => "by hand".into(),
-        BanReason::Manual { note } => format!("by hand: {note}"),
     }
 }
 
@@ -185,42 +172,26 @@ pub fn events(view: &View<'_>) -> Markup {
 }
 
 fn event_row(event: &Event, now: UnixMillis) -> Markup {
-    let (tone, text) = tell(&event.kind);
     html! {
         li {
-            span .dot.(tone.class()) { (text) }
+            span .dot.(tone(&event.kind).class()) { (words::happening(&event.kind)) }
             (moment(event.at, &words::ago(event.at, now)))
         }
     }
 }
 
-/// One sentence, and whether someone should look.
-fn tell(kind: &EventKind) -> (Tone, String) {
+/// Whether someone should look.
+fn tone(kind: &EventKind) -> Tone {
     match kind {
-        EventKind::CoreStarted { version } => (Tone::Plain, format!("Core {version} started")),
-        EventKind::PolicyApplied { revision, changes } => {
-            let changes = words::counted((*changes).into(), "change", "changes");
-            (Tone::Good, format!("Policy revision {revision} applied, {changes}"))
-        }
-        EventKind::PolicyRefused { message } => (Tone::Bad, format!("Policy refused: {message}")),
-        EventKind::SourceBlocked { ban } => {
-            (Tone::Warn, format!("{} blocked, {}", words::source(ban.source), reason(&ban.reason)))
-        }
-        EventKind::WouldBlock { ban } => {
-            let why = reason(&ban.reason);
-            (Tone::Plain, format!("{} would be blocked, {why}; observing only", words::source(ban.source)))
-        }
-        EventKind::SourceUnblocked { source, author } => {
-            (Tone::Plain, format!("{} unblocked by {author}", words::source(*source)))
-        }
-        EventKind::BanExpired { source } => {
-            (Tone::Plain, format!("Block of {} ended", words::source(*source)))
-        }
-        EventKind::WorkerRestarted { worker, cause } => {
-            (Tone::Warn, format!("Worker {worker} restarted: {cause}"))
-        }
-        EventKind::LinkChanged { device, up: true } => (Tone::Good, format!("Link {device} is up")),
-        EventKind::LinkChanged { device, up: false } => (Tone::Warn, format!("Link {device} is down")),
+        EventKind::PolicyRefused { .. } => Tone::Bad,
+        EventKind::SourceBlocked { .. }
+        | EventKind::WorkerRestarted { .. }
+        | EventKind::LinkChanged { up: false, .. } => Tone::Warn,
+        EventKind::PolicyApplied { .. } | EventKind::LinkChanged { up: true, .. } => Tone::Good,
+        EventKind::CoreStarted { .. }
+        | EventKind::WouldBlock { .. }
+        | EventKind::SourceUnblocked { .. }
+        | EventKind::BanExpired { .. } => Tone::Plain,
     }
 }
 

@@ -1,28 +1,35 @@
-//! How long a worker that died stays down.
+//! How long a process that died stays down: a worker, or the core itself.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
-/// A worker that lived this long was healthy: its next death starts from the first delay again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+const WORKER_HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 /// Doubling delays between restarts, from 100 ms to 5 s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     next: Duration,
+    healthy_after: Duration,
 }
 
+/// A worker's.
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: FIRST }
+        Self::new(WORKER_HEALTHY_AFTER)
     }
 }
 
 impl Backoff {
-    /// The delay before the restart of a worker that lived for `lived`.
+    /// For a process that was healthy when it lived for `healthy_after`: its next death starts from the first delay
+    /// again.
+    pub const fn new(healthy_after: Duration) -> Self {
+        Self { next: FIRST, healthy_after }
+    }
+
+    /// The delay before the restart of a process that lived for `lived`.
     pub fn delay(&mut self, lived: Duration) -> Duration {
-        if lived >= HEALTHY_AFTER {
+        if lived >= self.healthy_after {
             self.next = FIRST;
         }
         let delay = self.next;
@@ -44,9 +51,10 @@ mod tests {
 
     #[test]
     fn only_a_healthy_life_starts_over() {
-        let mut backoff = Backoff::default();
+        let healthy = Duration::from_secs(7);
+        let mut backoff = Backoff::new(healthy);
         backoff.delay(Duration::ZERO);
-        assert_eq!(backoff.delay(HEALTHY_AFTER.saturating_sub(Duration::from_millis(1))).as_millis(), 200);
-        assert_eq!(backoff.delay(HEALTHY_AFTER).as_millis(), 100);
+        assert_eq!(backoff.delay(healthy.saturating_sub(Duration::from_millis(1))).as_millis(), 200);
+        assert_eq!(backoff.delay(healthy).as_millis(), 100);
     }
 }

@@ -1,6 +1,6 @@
-//! Times, spans, sizes and counts as a person reads them.
+//! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
 
-use glacis_control::UnixMillis;
+use glacis_control::{BanReason, EventKind, UnixMillis};
 use ipnet::IpNet;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -85,6 +85,47 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Why a source is blocked.
+pub fn reason(reason: &BanReason) -> String {
+    match reason {
+        BanReason::Scan { hits, ports, window_seconds } => format!(
+            "{} at {} within {}",
+            counted(*hits, "probe", "probes"),
+            counted((*ports).into(), "port", "ports"),
+            span(Duration::from_secs(*window_seconds))
+        ),
+        BanReason::Manual { note } if note.is_empty() => "by hand".into(),
+        BanReason::Manual { note } => format!("by hand: {note}"),
+    }
+}
+
+/// What happened, in one sentence.
+pub fn happening(kind: &EventKind) -> String {
+    match kind {
+        EventKind::CoreStarted { version } => format!("Core {version} started"),
+        EventKind::PolicyApplied { revision, changes } => {
+            format!("Policy revision {revision} applied, {}", counted((*changes).into(), "change", "changes"))
+        }
+        EventKind::PolicyRefused { message } => format!("Policy refused: {message}"),
+        EventKind::SourceBlocked { ban } => {
+            format!("{} blocked by {}: {}", source(ban.source), ban.author, reason(&ban.reason))
+        }
+        EventKind::WouldBlock { ban } => {
+            format!("{} would be blocked: {}; observing only", source(ban.source), reason(&ban.reason))
+        }
+        EventKind::SourceUnblocked { source: net, author } => {
+            format!("{} unblocked by {author}", source(*net))
+        }
+        EventKind::BanExpired { source: net } => {
+            format!("{} is no longer blocked: its time is up", source(*net))
+        }
+        EventKind::WorkerRestarted { worker, cause } => format!("Worker {worker} restarted: {cause}"),
+        EventKind::LinkChanged { device, up } => {
+            format!("Link {device} is {}", if *up { "up" } else { "down" })
+        }
+    }
+}
+
 /// A single address without its prefix length.
 pub fn source(source: IpNet) -> String {
     if source.prefix_len() == source.max_prefix_len() {
@@ -97,6 +138,7 @@ pub fn source(source: IpNet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glacis_control::Ban;
 
     #[test]
     fn spans_show_their_largest_units() {
@@ -132,6 +174,28 @@ mod tests {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1 << 20), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "17179869183.9 GiB");
+    }
+
+    #[test]
+    fn bans_and_happenings_are_told_in_a_sentence() {
+        let scan = BanReason::Scan { hits: 412, ports: 1, window_seconds: 300 };
+        assert_eq!(reason(&scan), "412 probes at 1 port within 5 min");
+        assert_eq!(reason(&BanReason::Manual { note: String::new() }), "by hand");
+        let ban = Ban {
+            source: "203.0.113.9/32".parse().unwrap(),
+            since: UnixMillis(0),
+            until: None,
+            reason: BanReason::Manual { note: "abuse".into() },
+            author: "root".into(),
+        };
+        assert_eq!(
+            happening(&EventKind::SourceBlocked { ban: ban.clone() }),
+            "203.0.113.9 blocked by root: by hand: abuse"
+        );
+        assert_eq!(
+            happening(&EventKind::BanExpired { source: ban.source }),
+            "203.0.113.9 is no longer blocked: its time is up"
+        );
     }
 
     #[test]
