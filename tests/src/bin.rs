@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// `$GLACIS_BIN`, else the one that cargo built beside this test.
+/// `$GLACIS_BIN`, else the one that cargo built beside this test or tool.
 ///
 /// # Panics
 /// When there is none; the text says how to get one.
@@ -10,13 +10,10 @@ pub fn glacis() -> PathBuf {
     if let Some(path) = std::env::var_os("GLACIS_BIN") {
         return path.into();
     }
-    // <target>/<triple>/<profile>/deps/<test>
-    let test = std::env::current_exe().expect("a test has a path");
-    let built = test.ancestors().nth(2).expect("cargo runs tests from <profile>/deps").join("glacis");
-    assert!(
-        built.is_file(),
-        "{} is missing: run `cargo build -p glacis` first, or set GLACIS_BIN",
-        built.display()
-    );
-    built
+    // <target>/<triple>/<profile>/deps/<test> or <target>/<triple>/<profile>/<tool>
+    let this = std::env::current_exe().expect("a process has a path");
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join("glacis"));
+    beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
+        panic!("no `glacis` beside {}: run `cargo build -p glacis` first, or set GLACIS_BIN", this.display())
+    })
 }

@@ -4,6 +4,8 @@
 //! outside ── wan [router] lan ── inside
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 use glacis_plan::closed::BANS4;
 use glacis_plan::nft::{Atom, Element, Elements, Ruleset, text};
 use glacis_policy::simulate::{Network, Outcome, Packet, Transport, Verdict, walk};
@@ -17,8 +19,10 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long silence lasts until it counts as a drop.
+/// How long silence lasts until it counts as a drop, where the simulator expects one.
 const SILENCE: Duration = Duration::from_millis(400);
+/// How long an expected answer may take; silence for so long is a drop that the simulator did not expect.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 const POLICY: &str = r#"policy version=1 name="t"
 interface wan {
@@ -143,7 +147,8 @@ impl Hosts {
             None => &self.router,
         };
         let outcome = self.simulated(&self.compiled.plan.ruleset, input, probe);
-        let fate = sender.enter(|| probe.send());
+        let patience = if outcome.verdict == Verdict::Drop { SILENCE } else { ANSWER_MAX };
+        let fate = sender.enter(|| probe.send(patience));
         assert_eq!(fate, fate_of(outcome.verdict), "{probe:?} by {input:?}: simulated {outcome:#?}");
         (fate, outcome)
     }
@@ -180,11 +185,11 @@ impl Probe {
     }
 
     /// Connects, and for UDP waits for an echo, from the namespace of the calling thread.
-    fn send(&self) -> Fate {
+    fn send(&self, patience: Duration) -> Fate {
         let family = if self.from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let fd = socket(family, self.protocol, None).unwrap();
         for direction in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
-            sockopt::set_socket_timeout(&fd, direction, Some(SILENCE)).unwrap();
+            sockopt::set_socket_timeout(&fd, direction, Some(patience)).unwrap();
         }
         bind(&fd, &SocketAddr::new(self.from, 0)).unwrap();
         let sent = connect(&fd, &self.to).and_then(|()| {
@@ -230,7 +235,7 @@ fn serve(namespace: &Namespace, ports: &[u16]) -> Receiver<SocketAddr> {
 
 /// The newest visitor, as the server saw it.
 fn visitor(told: &Receiver<SocketAddr>) -> IpAddr {
-    let first = told.recv_timeout(Duration::from_secs(2)).expect("the server was reached");
+    let first = told.recv_timeout(ANSWER_MAX).expect("the server was reached");
     told.try_iter().last().unwrap_or(first).ip().to_canonical()
 }
 
@@ -300,7 +305,7 @@ fn banned_and_listed_sources_are_dropped_whatever_the_rules_say() {
         set.elements = Elements::List(vec![Element::atom(address)]);
     }
     assert_eq!(hosts.simulated(&banned, Some("wan"), &probe).verdict, Verdict::Drop);
-    assert_eq!(hosts.outside.enter(|| probe.send()), Fate::Silence);
+    assert_eq!(hosts.outside.enter(|| probe.send(SILENCE)), Fate::Silence);
     let counter = hosts.router.stdout(["nft", "list", "counter", "inet", "glacis", "bans_dropped"]);
     assert!(!counter.contains("packets 0 "), "{counter}");
 
