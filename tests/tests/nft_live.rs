@@ -1,5 +1,7 @@
 //! Transactions against a live kernel: what a reload keeps, what it remakes, and how a refusal is told.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 #[path = "../fixtures/nft/features.rs"]
 mod features;
 #[path = "../fixtures/nft/words.rs"]

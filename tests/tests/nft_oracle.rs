@@ -2,6 +2,8 @@
 //!
 //! Compared are the listing without state, and the listing of the kernel's expressions and elements.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 #[path = "../fixtures/nft/corners.rs"]
 mod corners;
 #[path = "../fixtures/nft/features.rs"]

@@ -4,6 +4,8 @@
 //! A case without `policy.kdl` takes the shipped one. `observed.json` may name the policy whose ruleset is
 //! loaded; without the file nothing is there.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 use glacis_plan::changes::{ObservedAddress, ObservedRoute};
 use glacis_plan::nft::{Inventory, text};
 use glacis_plan::{Changes, Observed, ObservedLink, Plan, RoutePlan, Sysctl, describe};

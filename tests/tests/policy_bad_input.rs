@@ -3,6 +3,8 @@
 //! `GLACIS_BLESS=1 cargo test -p glacis-tests --test policy_bad_input` writes the `.expected` files anew;
 //! read the difference before you commit it.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 use glacis_policy::{POLICY_BYTES_MAX, Theme, parse};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -56,7 +56,11 @@ fn every_example_of_the_reference_is_what_it_says() {
         let result = parse(&format!("docs/policy.md:{}", example.line), text.as_bytes());
         match result {
             Ok(_) => {
-                assert!(!example.marks.contains(&"must-fail"), "the example at {} has no error", example.line)
+                assert!(
+                    !example.marks.contains(&"must-fail"),
+                    "the example at {} has no error",
+                    example.line
+                );
             }
             Err(report) => assert!(example.marks.contains(&"must-fail"), "{}", report.render(Theme::Plain)),
         }

@@ -1,5 +1,7 @@
 //! The README stays true: its policies check, its commands run, its targets and pictures exist.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
+
 use glacis_tests::daemon::Daemon;
 use glacis_tests::netns::{self, Namespace};
 use std::fs;
