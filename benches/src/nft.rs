@@ -1,17 +1,16 @@
-//! Rulesets into the kernel: our encoder against the `nft` program, in the namespace of the caller.
-//!
-//! Run in a network namespace of its own: the tables here are made and deleted.
+//! Rulesets into the kernel: our encoder against the `nft` program, in a network namespace of their own.
 
+use crate::{Bound, Figure, Outcome, Unit, median};
 use glacis_netlink::nft::{Connection, NftError};
 use glacis_plan::nft::{
     Atom, BasePolicy, Chain, ChainType, Datatype, Element, Elements, Expr, Family, Field, Hook, HookPoint,
     Key, KeyPart, Match, MatchOp, Name, Op, Operand, Rule, Ruleset, Set, SetFlags, SetRef, Statement, Table,
     between, text,
 };
+use glacis_tests::netns::Namespace;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const RULES: u16 = 500;
@@ -19,36 +18,36 @@ const INTERVALS: u32 = 100_000;
 const APPLY_RUNS: usize = 5;
 const BAN_RUNS: usize = 200;
 const SPAWN_RUNS: usize = 10;
+/// How often a running process is asked for its memory, and whether it still runs.
+const POLL: Duration = Duration::from_millis(1);
 const TABLE: Name = Name::literal("bench");
 const BANS: Name = Name::literal("bans");
 const LIST: Name = Name::literal("geo");
 
 /// First argument of a bench binary that is to run [`apply_child`].
-pub const APPLY_ARGUMENT: &str = "nft-apply-child";
+pub(crate) const APPLY_ARGUMENT: &str = "nft-apply-child";
 
-/// Our figure and the peer's, from one run.
+/// Parts of the peer's figure that ours may be.
+const APPLY_TIME_MAX: f64 = 0.5;
+const APPLY_MEMORY_MAX: f64 = 0.25;
+const BAN_TIME_MAX: f64 = 1.0 / 50.0;
+
+/// What a process took.
 #[derive(Debug, Clone, Copy)]
-pub struct Comparison {
-    pub ours: Duration,
-    pub peer: Duration,
-    /// Peak resident memory of the whole process; `None` where nothing large is held.
-    pub ours_kib: Option<u64>,
-    pub peer_kib: Option<u64>,
+struct Cost {
+    time: Duration,
+    /// Peak resident memory of the whole process.
+    peak_kib: u64,
 }
 
-impl Comparison {
-    pub fn time_ratio(&self) -> f64 {
-        self.ours.as_secs_f64() / self.peer.as_secs_f64()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "memory sizes are far below 2^52")]
-    pub fn memory_ratio(&self) -> Option<f64> {
-        Some(self.ours_kib? as f64 / self.peer_kib? as f64)
-    }
+/// Ours and the peer's, from one run.
+struct Comparison<T> {
+    ours: T,
+    peer: T,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     #[error("cannot run {0}")]
     Run(&'static str, #[source] std::io::Error),
     #[error("{0} failed")]
@@ -58,13 +57,43 @@ pub enum BenchError {
 }
 
 /// What [`APPLY_ARGUMENT`] asks a bench binary for: make the ruleset, encode it, load it.
-pub fn apply_child() -> Result<(), BenchError> {
+pub(crate) fn apply_child() -> Result<(), BenchError> {
     Connection::open()?.commit(&between(None, &ruleset()), None)?;
     Ok(())
 }
 
+pub(crate) fn figures() -> Outcome<Vec<Figure>> {
+    let namespace = Namespace::new("bench");
+    let (apply, ban, ban_alone) = namespace.enter(|| {
+        let alone = Ruleset { tables: vec![Table { sets: vec![bans()], ..Table::new(Family::Inet, TABLE) }] };
+        Ok::<_, BenchError>((apply_against_nft()?, ban_against_nft(&ruleset())?, ban_against_nft(&alone)?))
+    })?;
+    let time = |what: &str, ours: Duration, peer: Duration, most| Figure {
+        what: what.to_owned(),
+        ours: format!("{ours:.1?}"),
+        peer: format!("nft {peer:.1?}"),
+        value: ours.as_secs_f64() / peer.as_secs_f64(),
+        unit: Unit::Ratio,
+        bound: Bound::AtMost(most),
+    };
+    let mebibytes = |cost: Cost| cost.peak_kib as f64 / 1024.0;
+    Ok(vec![
+        time("500 rules, 100k intervals: time", apply.ours.time, apply.peer.time, APPLY_TIME_MAX),
+        Figure {
+            what: "500 rules, 100k intervals: peak memory".to_owned(),
+            ours: format!("{:.1} MiB", mebibytes(apply.ours)),
+            peer: format!("nft {:.1} MiB", mebibytes(apply.peer)),
+            value: mebibytes(apply.ours) / mebibytes(apply.peer),
+            unit: Unit::Ratio,
+            bound: Bound::AtMost(APPLY_MEMORY_MAX),
+        },
+        time("one ban beside them: time", ban.ours, ban.peer, BAN_TIME_MAX),
+        time("one ban, nothing beside it: time", ban_alone.ours, ban_alone.peer, BAN_TIME_MAX),
+    ])
+}
+
 /// 500 rules and a list of 100 000 ranges, each time into an empty table by a process of its own.
-pub fn apply_against_nft() -> Result<Comparison, BenchError> {
+fn apply_against_nft() -> Result<Comparison<Cost>, BenchError> {
     let mut file = tempfile::NamedTempFile::new().map_err(|e| BenchError::Run("a temporary file", e))?;
     file.write_all(text::render(&ruleset()).as_bytes())
         .map_err(|e| BenchError::Run("a temporary file", e))?;
@@ -77,16 +106,18 @@ pub fn apply_against_nft() -> Result<Comparison, BenchError> {
         peer.push(measure("nft", Command::new("nft").arg("-f").arg(file.path()))?);
     }
     Connection::open()?.destroy_table(Family::Inet, &TABLE)?;
-    let peak = |runs: &[(Duration, u64)]| runs.iter().map(|run| run.1).max();
-    let times = |runs: &[(Duration, u64)]| median(runs.iter().map(|run| run.0).collect());
-    Ok(Comparison { ours: times(&ours), peer: times(&peer), ours_kib: peak(&ours), peer_kib: peak(&peer) })
+    let middle = |runs: &[Cost]| Cost {
+        time: median(runs.iter().map(|run| run.time).collect()),
+        peak_kib: median(runs.iter().map(|run| run.peak_kib).collect()),
+    };
+    Ok(Comparison { ours: middle(&ours), peer: middle(&peer) })
 }
 
-/// One address banned beside a list of 100 000 ranges: a request to the kernel against spawning `nft`.
-pub fn ban_against_nft() -> Result<Comparison, BenchError> {
+/// One address banned: a request to the kernel against spawning `nft`, which first reads all sets of the table.
+fn ban_against_nft(ruleset: &Ruleset) -> Result<Comparison<Duration>, BenchError> {
     let mut connection = Connection::open()?;
     connection.destroy_table(Family::Inet, &TABLE)?;
-    connection.commit(&between(None, &ruleset()), None)?;
+    connection.commit(&between(None, ruleset), None)?;
     let (mut ours, mut peer) = (vec![], vec![]);
     for i in 0..BAN_RUNS {
         let element = Element {
@@ -102,31 +133,33 @@ pub fn ban_against_nft() -> Result<Comparison, BenchError> {
     for i in 0..SPAWN_RUNS {
         let address = Ipv4Addr::from(0xc612_0000 + i as u32);
         let command = format!("add element inet {TABLE} {BANS} {{ {address} timeout 1h }}");
-        peer.push(measure("nft", Command::new("nft").arg(command))?.0);
+        peer.push(measure("nft", Command::new("nft").arg(command))?.time);
     }
     connection.destroy_table(Family::Inet, &TABLE)?;
-    Ok(Comparison { ours: median(ours), peer: median(peer), ours_kib: None, peer_kib: None })
+    Ok(Comparison { ours: median(ours), peer: median(peer) })
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// Time and peak resident memory in KiB of a process.
-fn measure(what: &'static str, command: &mut Command) -> Result<(Duration, u64), BenchError> {
+/// Runs a process to its end. Its peak is asked of `/proc` while it runs: what `wait4` tells of a child that was
+/// spawned without a copy of its parent includes the parent's own peak.
+fn measure(what: &'static str, command: &mut Command) -> Result<Cost, BenchError> {
     let start = Instant::now();
-    let child = command.spawn().map_err(|e| BenchError::Run(what, e))?;
-    let mut status = 0;
-    // SAFETY: all zeroes is a valid `rusage`.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to live values of the types the call wants; the child is ours and not yet reaped.
-    let code = unsafe { libc::wait4(child.id() as libc::pid_t, &raw mut status, 0, &raw mut usage) };
-    let elapsed = start.elapsed();
-    if code < 0 || !ExitStatus::from_raw(status).success() {
-        return Err(BenchError::Failed(what));
+    let mut child = command.spawn().map_err(|e| BenchError::Run(what, e))?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    loop {
+        peak_kib = peak_kib.max(high_water_kib(&status).unwrap_or(0));
+        match child.try_wait().map_err(|e| BenchError::Run(what, e))? {
+            None => std::thread::sleep(POLL),
+            Some(exit) if exit.success() => return Ok(Cost { time: start.elapsed(), peak_kib }),
+            Some(_) => return Err(BenchError::Failed(what)),
+        }
     }
-    Ok((elapsed, usage.ru_maxrss as u64))
+}
+
+/// `None` once the process has let go of its memory.
+fn high_water_kib(status: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(status).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?.parse().ok()
 }
 
 fn bans() -> Set {

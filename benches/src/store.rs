@@ -1,10 +1,10 @@
-//! Upserts of scan hits per second: the store against SQLite in WAL mode, with the same batches.
+//! Upserts of scan hits per second: the store against `SQLite` in WAL mode, with the same batches.
 
+use crate::{Bound, Figure, Outcome, Unit, median};
 use glacis_control::{Day, Protocol, ScanHit, UnixMillis};
-use glacis_store::{Bounds, Store};
+use glacis_store::{Bounds, COMMIT_HITS, Store};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Instant;
@@ -13,28 +13,19 @@ use std::time::Instant;
 const RECORDS: u64 = 200_000;
 /// Hits on them: every record is hit, and most are hit again.
 const HITS: usize = 600_000;
-/// Hits in one transaction.
-const BATCH: usize = 4096;
+/// Hits in one transaction of either side: as many as the writer's thread puts into one.
+const BATCH: usize = COMMIT_HITS;
 /// The figure is their median.
 const ROUNDS: usize = 3;
-/// What `store` has to reach over SQLite at the same durability.
-pub const RATIO_WANTED: f64 = 3.0;
+/// What `store` has to reach over `SQLite` at the same durability.
+const RATIO_MIN: f64 = 3.0;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// Medians, in upserts per second.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreFigures {
-    pub store: f64,
-    /// `synchronous=FULL`: a commit is on disk when it returns, as the store's is.
-    pub sqlite_full: f64,
-    /// `synchronous=NORMAL`: a power failure loses the last commits.
-    pub sqlite_normal: f64,
-}
-
-/// Runs all three in turn, prints the medians and their ratios, and checks that they counted the same.
-/// Works in the directory that `TMPDIR` names, which should lie on the disk that counts.
-pub fn upserts_against_sqlite() -> Outcome<StoreFigures> {
+/// Medians of upserts per second, all three in turn, checked to have counted the same. Works in the directory that
+/// `TMPDIR` names, which should lie on the disk that counts.
+///
+/// `SQLite` with `synchronous=FULL` is the peer: a commit is on disk when it returns, as the store's is. With `NORMAL`
+/// a power failure loses the last commits.
+pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let hits = hits();
     let mut rounds: [Vec<f64>; 3] = Default::default();
     for _ in 0..ROUNDS {
@@ -43,20 +34,16 @@ pub fn upserts_against_sqlite() -> Outcome<StoreFigures> {
         rounds[1].push(sqlite_round(&dir.path().join("full.sqlite"), "FULL", &hits)?);
         rounds[2].push(sqlite_round(&dir.path().join("normal.sqlite"), "NORMAL", &hits)?);
     }
-    let [store, sqlite_full, sqlite_normal] = rounds.map(median);
-    let figures = StoreFigures { store, sqlite_full, sqlite_normal };
-    println!("store: {HITS} hits on {RECORDS} records, {BATCH} a transaction, median of {ROUNDS} (upserts/s)");
-    println!("  glacis-store (LMDB, synced)      {store:>10.0}");
-    for (mode, figure) in [("FULL", sqlite_full), ("NORMAL", sqlite_normal)] {
-        println!("  SQLite WAL, synchronous={mode:<6}   {figure:>10.0}   store is {:.1} x", store / figure);
-    }
-    println!("  to reach over synchronous=FULL:      {RATIO_WANTED:>4.1} x");
-    Ok(figures)
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    let [store, full, normal] = rounds.map(median);
+    let against = |mode: &str, peer: f64, bound| Figure {
+        what: format!("upserts, against SQLite WAL, synchronous={mode}"),
+        ours: format!("{:.0} k/s", store / 1e3),
+        peer: format!("SQLite {:.0} k/s", peer / 1e3),
+        value: store / peer,
+        unit: Unit::Ratio,
+        bound,
+    };
+    Ok(vec![against("FULL", full, Bound::AtLeast(RATIO_MIN)), against("NORMAL", normal, Bound::Told)])
 }
 
 /// Scanners walk over ports: runs of neighbouring ports of one source, from sources in no order. The first
@@ -93,7 +80,7 @@ fn hits() -> Vec<ScanHit> {
 /// Every fourth one is IPv6; neighbouring numbers are far apart.
 fn source(number: u64) -> IpAddr {
     let spread = (number as u32).wrapping_mul(2_654_435_761);
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         IpAddr::V6(Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(spread)))
     } else {
         IpAddr::V4(Ipv4Addr::from(spread))

@@ -1,7 +1,7 @@
 //! Nanoseconds per packet in the TC program, by `BPF_PROG_TEST_RUN`, above the floor of an empty program.
 
+use crate::{Bound, Figure, Outcome, Unit};
 use glacis_loader::{Detection, MonotonicTime, Settings, TcProgram, Verdict};
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -17,7 +17,7 @@ const ROUNDS: usize = 7;
 /// Lets the clock and the caches settle first.
 const WARM_UP: u32 = 50_000;
 /// What passing and dropping have to keep to, floor subtracted.
-pub const NANOSECONDS_WANTED: f64 = 40.0;
+const NANOSECONDS_MAX: f64 = 40.0;
 
 const SOURCE: [u8; 4] = [192, 0, 2, 7];
 const BANNED_FOR_EVER: [u8; 4] = [10, 0, 3, 9];
@@ -28,20 +28,8 @@ const EXPOSED: u16 = 8080;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// One kind of packet and its cost.
-#[derive(Debug, Clone)]
-pub struct PacketCost {
-    pub name: &'static str,
-    /// Median, floor subtracted.
-    pub nanoseconds: f64,
-    /// The bound that it has to keep to, where there is one.
-    pub wanted: Option<f64>,
-}
-
-/// Measures and prints every kind of packet with 10 000 bans in place. Needs root.
-pub fn packet_costs() -> Outcome<Vec<PacketCost>> {
+/// Every kind of packet with 10 000 bans in place, the floor of an empty program subtracted. Needs root.
+pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let bpffs = Bpffs::mount()?;
     let settings = Settings { detection: Detection::On, hook: None };
     let mut program = TcProgram::load(&bpffs.0.path().join("glacis"), settings)?;
@@ -53,56 +41,64 @@ pub fn packet_costs() -> Outcome<Vec<PacketCost>> {
     let hour = MonotonicTime::now().plus(Duration::from_hours(1));
     program.ban(IpAddr::from(BANNED_FOR_AN_HOUR).into(), Some(hour))?;
 
-    let floor = median(ROUNDS, || empty_program(&frame(SOURCE, CLOSED, ACK)))?;
-    println!(
-        "TC program: {BANS} bans, median of {ROUNDS} x {REPEAT} packets, floor of {floor:.0} ns subtracted (ns)"
-    );
-    let mut costs = Vec::new();
-    let mut measure =
-        |program: &TcProgram, name, packet: &[u8], expected, wanted: Option<f64>| -> Outcome<()> {
-            let verdict = program.try_frame(packet, WARM_UP)?.verdict;
-            if verdict != expected {
-                return Err(format!("{name}: {verdict:?} instead of {expected:?}").into());
-            }
-            let run = || Ok(program.try_frame(packet, REPEAT)?.per_packet.as_secs_f64() * 1e9);
-            let nanoseconds = median(ROUNDS, run)? - floor;
-            let bound = wanted.map_or(String::new(), |w| format!("to reach: {w:.0}"));
-            println!("  {name:<44} {nanoseconds:>6.0}   {bound}");
-            costs.push(PacketCost { name, nanoseconds, wanted });
-            Ok(())
-        };
-    let wanted = Some(NANOSECONDS_WANTED);
     let ack = frame(SOURCE, CLOSED, ACK);
-    measure(&program, "passes: ACK", &ack, Verdict::Next, wanted)?;
-    measure(
-        &program,
-        "dropped: banned for ever",
-        &frame(BANNED_FOR_EVER, CLOSED, SYN),
-        Verdict::Drop,
-        wanted,
-    )?;
-    measure(
-        &program,
-        "dropped: banned for an hour",
-        &frame(BANNED_FOR_AN_HOUR, CLOSED, SYN),
-        Verdict::Drop,
-        wanted,
-    )?;
-    measure(&program, "SYN to an exposed port", &frame(SOURCE, EXPOSED, SYN), Verdict::Next, None)?;
-    measure(&program, "SYN to a closed port, key known", &frame(SOURCE, CLOSED, SYN), Verdict::Next, None)?;
+    let syn = |source, port| frame(source, port, SYN);
+    let bound = Bound::AtMost(NANOSECONDS_MAX);
+    let floor = median(ROUNDS, || empty_program(&ack))?;
+    let packet = |what, frame: Vec<u8>, verdict, bound| Packet { what, frame, verdict, bound, floor };
+    let mut figures = vec![
+        packet("packet passes: ACK", ack.clone(), Verdict::Next, bound).cost(&program)?,
+        packet("packet dropped: banned for ever", syn(BANNED_FOR_EVER, CLOSED), Verdict::Drop, bound)
+            .cost(&program)?,
+        packet("packet dropped: banned for an hour", syn(BANNED_FOR_AN_HOUR, CLOSED), Verdict::Drop, bound)
+            .cost(&program)?,
+        packet("SYN to an exposed port", syn(SOURCE, EXPOSED), Verdict::Next, Bound::Told).cost(&program)?,
+        packet("SYN to a closed port, counted before", syn(SOURCE, CLOSED), Verdict::Next, Bound::Told)
+            .cost(&program)?,
+    ];
     program.set_detection(Detection::Off)?;
-    measure(&program, "passes: ACK, detection off", &ack, Verdict::Next, None)?;
+    figures.push(packet("ACK, detection off", ack.clone(), Verdict::Next, Bound::Told).cost(&program)?);
     program.set_detection(Detection::On)?;
     program.ban("198.51.100.0/24".parse()?, None)?;
-    measure(&program, "passes: ACK, with a banned prefix", &ack, Verdict::Next, None)?;
-    measure(&program, "dropped: banned prefix", &frame(BANNED_BY_PREFIX, CLOSED, SYN), Verdict::Drop, None)?;
-    Ok(costs)
+    figures.push(packet("ACK, a prefix banned", ack, Verdict::Next, Bound::Told).cost(&program)?);
+    figures.push(
+        packet("packet of a banned prefix", syn(BANNED_BY_PREFIX, CLOSED), Verdict::Drop, Bound::Told)
+            .cost(&program)?,
+    );
+    Ok(figures)
+}
+
+/// One kind of packet and what is to come of it.
+struct Packet {
+    what: &'static str,
+    frame: Vec<u8>,
+    verdict: Verdict,
+    bound: Bound,
+    /// Nanoseconds of an empty program.
+    floor: f64,
+}
+
+impl Packet {
+    fn cost(self, program: &TcProgram) -> Outcome<Figure> {
+        let verdict = program.try_frame(&self.frame, WARM_UP)?.verdict;
+        if verdict != self.verdict {
+            return Err(format!("{}: {verdict:?} instead of {:?}", self.what, self.verdict).into());
+        }
+        let run = || Ok(program.try_frame(&self.frame, REPEAT)?.per_packet.as_secs_f64() * 1e9);
+        let whole = median(ROUNDS, run)?;
+        Ok(Figure {
+            what: self.what.to_owned(),
+            ours: format!("{whole:.0} ns"),
+            peer: format!("empty program {:.0} ns", self.floor),
+            value: whole - self.floor,
+            unit: Unit::Nanoseconds,
+            bound: self.bound,
+        })
+    }
 }
 
 fn median(rounds: usize, mut run: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
-    let mut figures = (0..rounds).map(|_| run()).collect::<Outcome<Vec<f64>>>()?;
-    figures.sort_by(f64::total_cmp);
-    Ok(figures[rounds / 2])
+    Ok(crate::median((0..rounds).map(|_| run()).collect::<Outcome<Vec<f64>>>()?))
 }
 
 /// A TCP segment from a source to this host, in an Ethernet frame.
