@@ -58,6 +58,12 @@ impl BanBook {
         self.bans.values().find(|ban| ban.source.contains(&address))
     }
 
+    /// Whether a source is blocked at least until then, by itself or within a wider prefix.
+    pub fn holds_until(&self, source: &IpNet, until: Option<UnixMillis>) -> bool {
+        let lasts = |ban: &Ban| ban.until.is_none() || (until.is_some() && ban.until >= until);
+        self.bans.values().any(|ban| ban.source.contains(source) && lasts(ban))
+    }
+
     /// Whether a ban may be entered, and which narrower bans it takes the place of. An interval set holds no
     /// overlapping prefixes, so a wide ban swallows the narrow ones that end no later.
     pub fn admit(&self, ban: &Ban) -> Result<Vec<IpNet>, BanRefusal> {
@@ -81,6 +87,10 @@ impl BanBook {
             }
             if source.contains(&known.source) {
                 if ends_later(known, ban) {
+                    // Single addresses live in a set of their own and may stay.
+                    if is_single(&known.source) {
+                        continue;
+                    }
                     return Err(BanRefusal::WouldShorten { source_net: source, inside: known.source });
                 }
                 swallowed.push(known.source);
@@ -220,10 +230,27 @@ mod tests {
             Ok(vec!["10.1.2.3/32".parse().unwrap(), "10.1.9.0/24".parse().unwrap()])
         );
         assert!(matches!(book.admit(&ban("10.1.0.0/16", Some(99))), Err(BanRefusal::WouldShorten { .. })));
-        assert!(matches!(book.admit(&ban("10.2.0.0/16", Some(99))), Err(BanRefusal::WouldShorten { .. })));
+        assert_eq!(
+            book.admit(&ban("10.2.0.0/16", Some(99))),
+            Ok(vec![]),
+            "a single that stays longer stays beside it"
+        );
         assert!(matches!(book.admit(&ban("10.1.9.7/32", None)), Err(BanRefusal::Covered { .. })));
         assert_eq!(book.admit(&ban("10.1.9.0/24", Some(5))), Ok(vec![]));
         assert!(matches!(book.admit(&ban("0.0.0.0/0", None)), Err(BanRefusal::TooWide(_))));
+    }
+
+    #[test]
+    fn a_longer_ban_is_known_as_such() {
+        let book = BanBook::new([ban("10.0.0.1/32", None), ban("10.1.0.0/16", Some(50))]);
+        let holds = |source: &str, until: Option<u64>| {
+            book.holds_until(&source.parse().unwrap(), until.map(UnixMillis))
+        };
+        assert!(holds("10.0.0.1/32", Some(99)) && holds("10.0.0.1/32", None));
+        assert!(holds("10.1.2.3/32", Some(50)) && holds("10.1.2.3/32", Some(49)));
+        assert!(
+            !holds("10.1.2.3/32", Some(51)) && !holds("10.1.2.3/32", None) && !holds("10.2.0.1/32", Some(1))
+        );
     }
 
     #[test]

@@ -8,7 +8,14 @@ use glacis_netlink::nft::{Connection, NftError};
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How often a sign of life is given while a job runs.
+const BEAT: Duration = Duration::from_secs(1);
+/// A job that takes longer is taken for stuck, and the silence tells.
+const JOB_MAX: Duration = Duration::from_secs(120);
 
 /// What only the kernel thread holds.
 pub struct KernelState {
@@ -60,6 +67,18 @@ impl Kernel {
             let _ = reply.send(job(state));
         });
         self.jobs.send(job).expect("the kernel thread lives as long as its handle");
-        result.await.expect("a job sends its result, and a panic ends the process")
+        let mut result = std::pin::pin!(result);
+        let mut waited = Duration::ZERO;
+        loop {
+            match timeout(BEAT, &mut result).await {
+                Ok(result) => return result.expect("a job sends its result, and a panic ends the process"),
+                // The kernel works on a large transaction; who watches the loop should know.
+                Err(_) if waited < JOB_MAX => {
+                    waited += BEAT;
+                    crate::heartbeat::beat();
+                }
+                Err(_) => {}
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Where log lines go: standard error, and milestones of the boot to standard output for the console.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging; `GLACIS_LOG` takes filter directives such as `debug` or `glacis=trace`.
@@ -10,6 +10,8 @@ pub fn start() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that cannot be written must not end the firewall, which `eprintln!` would.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some())
         .try_init();
 }
@@ -28,5 +30,6 @@ pub fn whole(error: &dyn std::error::Error) -> String {
 pub fn milestone(text: &str) {
     let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let ms = uptime.tv_sec * 1_000 + uptime.tv_nsec / 1_000_000;
-    println!("glacis[{ms:>7} ms] {text}");
+    // Nobody reading is no reason to end.
+    let _ = writeln!(std::io::stdout(), "glacis[{ms:>7} ms] {text}");
 }

@@ -3,7 +3,7 @@
 use glacis_plan::Plan;
 use glacis_policy::compile::{CompileError, Warning};
 use glacis_policy::simulate::{ExpectFailure, run_expects};
-use glacis_policy::{Facts, Policy, Report, Source, Theme};
+use glacis_policy::{Facts, InterfaceFact, Policy, Report, Source, Theme};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub struct Checked {
     pub policy: Policy,
     pub plan: Plan,
     pub warnings: Vec<String>,
+    /// The interfaces it was bound to; empty when it was compiled for no particular host.
+    pub bound_to: Vec<InterfaceFact>,
 }
 
 /// Reads a policy's bytes, whatever they are.
@@ -117,7 +119,8 @@ pub fn compile(
     let wrong = |report| PolicyFileError::Wrong(Box::new(report));
     let policy = glacis_policy::parse(file, &text).map_err(wrong)?;
     let source = Source::new(file, &String::from_utf8_lossy(&text));
-    let compiled = glacis_policy::compile(&policy, &gather(&policy)).map_err(|errors| {
+    let facts = gather(&policy);
+    let compiled = glacis_policy::compile(&policy, &facts).map_err(|errors| {
         wrong(Report::new(source.clone(), errors.iter().map(CompileError::problem).collect()))
     })?;
     let failures = run_expects(&policy, &compiled);
@@ -126,7 +129,8 @@ pub fn compile(
         return Err(wrong(Report::new(source, problems)));
     }
     let warnings = compiled.warnings.iter().map(|warning| line(&source, warning)).collect();
-    Ok(Checked { file: file.to_owned(), text, policy, plan: compiled.plan, warnings })
+    let bound_to = facts.interfaces.unwrap_or_default();
+    Ok(Checked { file: file.to_owned(), text, policy, plan: compiled.plan, warnings, bound_to })
 }
 
 fn line(source: &Source, warning: &Warning) -> String {

@@ -2,6 +2,7 @@
 
 use glacis_tests::daemon::{Daemon, eventually};
 use glacis_tests::netns::Namespace;
+use glacis_tests::vm::http_get;
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -204,7 +205,9 @@ fn p06_before_any_policy_all_is_dropped() {
     scene.firewall.address("g0", "192.0.2.1/24");
     assert!(scene.pings("192.0.2.66"));
     daemon.run();
-    daemon.wait_for("drop all", |s| s["firewall"] == "drop-all");
+    daemon.wait_for("drop all", |s| s["firewall"] == "drop-all" && s["workers"][0]["pid"].is_u64());
+    let page = scene.firewall.enter(|| http_get("127.0.0.1:9777".parse().unwrap(), "/")).unwrap();
+    assert!(page.1.contains("cannot read the policy"), "{}", page.1);
     assert!(!scene.pings("192.0.2.66"));
     scene.firewall.run(["nft", "flush", "ruleset"]);
     eventually("the door is closed again", Duration::from_secs(30), || !scene.pings("192.0.2.66"));

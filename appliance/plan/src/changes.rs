@@ -51,7 +51,7 @@ pub struct ObservedRoute {
 }
 
 /// The way from an [`Observed`] to a [`crate::Plan`], in the order in which it must be walked:
-/// sysctls, ruleset, links. Empty when the host already is as the plan asks.
+/// ruleset, sysctls, links. Empty when the host already is as the plan asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     pub sysctls: Vec<Sysctl>,

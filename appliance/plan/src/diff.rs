@@ -71,9 +71,12 @@ fn link_changes(interface: &InterfacePlan, link: &ObservedLink, changes: &mut Ve
     }
 }
 
-/// Removes what is ours and not asked for. IPv4 on a device that leases its address is the DHCP client's.
+/// Removes what is ours and not asked for. While a device waits for its lease, the one that it had stays.
 fn removals(interface: Option<&InterfacePlan>, link: &ObservedLink, changes: &mut Vec<LinkChange>) {
-    let leased = interface.is_some_and(|interface| interface.addressing.contains(&Addressing::Dhcp4));
+    let leased = interface.is_some_and(|interface| {
+        let waits = !statics(interface).any(|net| matches!(net, IpNet::V4(_)));
+        interface.addressing.contains(&Addressing::Dhcp4) && waits
+    });
     let leases = |net: &IpNet| leased && matches!(net, IpNet::V4(_));
     let routes = interface.map_or(&[][..], |interface| &interface.routes);
     for present in link.routes.iter().filter(|present| present.ours) {

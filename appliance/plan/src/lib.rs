@@ -14,7 +14,7 @@ pub mod scan;
 pub use changes::{Changes, LinkChange, Observed, ObservedLink};
 pub use diff::describe;
 pub use interface::{Addressing, InterfacePlan, Mac, PciAddress, RoutePlan};
-pub use scan::{AutoBlock, AutoBlockMode, ScanPlan, SourceGroup};
+pub use scan::{AutoBlock, AutoBlockMode, ScanDevices, ScanPlan, SourceGroup};
 
 use std::net::SocketAddr;
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 /// Settings of the scan detector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPlan {
-    /// Kernel names; empty means auto-detect: every up interface with a default route or a public address.
-    pub devices: Vec<String>,
+    pub devices: ScanDevices,
     /// How long a scan record is kept. 1 to 365 days.
     pub retention: Duration,
     /// TCP ports that the policy forwards or serves itself; never counted.
@@ -16,6 +15,15 @@ pub struct ScanPlan {
     pub exposed_udp: Vec<u16>,
     /// `None`: scans are recorded, nobody is blocked.
     pub auto_block: Option<AutoBlock>,
+}
+
+/// Which interfaces are watched; loopback never is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScanDevices {
+    /// Every up interface with a default route or a public address.
+    Outward,
+    /// Kernel names. Those that the policy names and the host lacks are not in it.
+    Named(Vec<String>),
 }
 
 /// When a scanning source is blocked, and for how long.

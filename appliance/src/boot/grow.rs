@@ -74,7 +74,29 @@ struct Extent {
 }
 
 /// Widens the partition in the GPT and in the kernel. It may be mounted.
+///
+/// Runs in a child, because the partition table is foreign bytes and a parser's panic must not be PID 1's.
 pub fn grow_partition(data: &Partition) {
+    // SAFETY: PID 1 has one thread at this point, so the child may do all that its parent could.
+    match unsafe { libc::fork() } {
+        -1 => say(format_args!("{} not grown: {}", data.device, io::Error::last_os_error())),
+        0 => {
+            grow_partition_here(data);
+            // SAFETY: ends the child at once, without what the parent registered for its own end.
+            unsafe { libc::_exit(0) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for the child just made and writes its status to a live integer.
+            let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            if waited != child || status != 0 {
+                say(format_args!("{} not grown: its partition table cannot be read", data.device));
+            }
+        }
+    }
+}
+
+fn grow_partition_here(data: &Partition) {
     match try_grow_partition(data) {
         Ok(None) => {}
         Ok(Some(extent)) => {

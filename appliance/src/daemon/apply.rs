@@ -124,14 +124,15 @@ impl Daemon {
         Ok((changes, described))
     }
 
-    /// Walks the changes. The ruleset decides: when the kernel refuses it, nothing was changed but sysctls.
+    /// Walks the changes. The ruleset decides and goes first: when the kernel refuses it, nothing was changed, and nothing
+    /// is ever forwarded without it.
     pub(super) async fn commit(&mut self, wanted: Plan, changes: Changes) -> Result<(), Refusal> {
-        self.troubles.clear(&Trouble::Sysctls);
-        self.troubles.clear(&Trouble::Links);
-        self.write_sysctls(&changes.sysctls);
         if !changes.ruleset.is_empty() || self.loaded.is_none() {
             self.load(&wanted.ruleset, changes.ruleset).await?;
         }
+        self.troubles.clear(&Trouble::Sysctls);
+        self.troubles.clear(&Trouble::Links);
+        self.write_sysctls(&changes.sysctls);
         for change in &changes.links {
             self.change_link(change).await;
         }

@@ -15,6 +15,10 @@ use std::time::Duration;
 
 /// Bans that are read back one by one; reading a set costs with its size.
 const READ_BACK_MAX: usize = 1_000;
+/// Longest block that is not for ever; far below what the kernel can count.
+const DURATION_MAX: Duration = Duration::from_secs(3_650 * 86_400);
+/// Longest note of a block by hand.
+const NOTE_BYTES_MAX: usize = 256;
 /// Who a ban is by, when the detector asked for it.
 const AUTHOR_AUTO: &str = "auto";
 
@@ -30,10 +34,14 @@ impl Daemon {
             return;
         }
         let since = now();
+        let until = settings.duration.map(|span| since.plus(span));
+        if self.bans.holds_until(&trigger.source, until) {
+            return;
+        }
         let ban = Ban {
             source: trigger.source,
             since,
-            until: settings.duration.map(|span| since.plus(span)),
+            until,
             reason: trigger.reason,
             author: AUTHOR_AUTO.to_owned(),
         };
@@ -88,8 +96,15 @@ impl Daemon {
             let message = format!("{source} is {why}; to block it all the same, add --force");
             return Reply::Refused { refusal: Refusal { message, detail: String::new() } };
         }
-        let since = now();
+        if duration.is_some_and(|span| span > DURATION_MAX || span.is_zero()) || note.len() > NOTE_BYTES_MAX {
+            return super::control_socket::refused(format!(
+                "a block lasts at most {} days and its note has at most {NOTE_BYTES_MAX} bytes",
+                DURATION_MAX.as_secs() / 86_400
+            ));
+        }
+        let (source, since) = (source.trunc(), now());
         let until = duration.map(|span| since.plus(span));
+        self.detector.forgive(&source);
         let ban = Ban { source, since, until, reason: BanReason::Manual { note }, author };
         match self.ban(ban).await {
             Ok(ban) => Reply::Blocked { ban },
@@ -124,17 +139,16 @@ impl Daemon {
     }
 
     pub(super) async fn unblock(&mut self, source: IpNet, author: String) -> Reply {
-        if self.bans.get(&source).is_none() {
-            return match self.bans.covering(source.addr()) {
-                Some(wider) => super::control_socket::refused(format!(
-                    "{source} is blocked through {}; unblock that",
-                    wider.source
-                )),
-                None => Reply::Unblocked { was_blocked: false },
-            };
+        let source = source.trunc();
+        let was_blocked = self.bans.get(&source).is_some();
+        if !was_blocked && let Some(wider) = self.bans.covering(source.addr()) {
+            return super::control_socket::refused(format!(
+                "{source} is blocked through {}; unblock that",
+                wider.source
+            ));
         }
         let removal = (source, EventKind::SourceUnblocked { source, author });
-        if let Err(error) = self.store.remove_bans(std::iter::once(removal), now()).await {
+        if was_blocked && let Err(error) = self.store.remove_bans(std::iter::once(removal), now()).await {
             return super::control_socket::refused(format!(
                 "the block could not be removed from the store: {error}"
             ));
@@ -142,7 +156,7 @@ impl Daemon {
         self.bans.strike(&source);
         self.detector.forgive(&source);
         match self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await {
-            Ok(()) => Reply::Unblocked { was_blocked: true },
+            Ok(()) => Reply::Unblocked { was_blocked },
             Err(refusal) => Reply::Refused { refusal },
         }
     }
@@ -161,12 +175,12 @@ impl Daemon {
         for source in &sources {
             tracing::info!(%source, "a block ended");
         }
-        let lifted = self.kernel.run(move |state| {
-            let Some(tc) = &mut state.tc else { return Ok(()) };
-            sources.iter().try_for_each(|source| tc.unban(*source).map(drop))
-        });
-        if let Err(error) = lifted.await {
-            tracing::warn!(error = whole(&error), "the TC program forgets an ended ban by its time");
+        // The kernel has let go by itself, unless the wall clock was put forward meanwhile.
+        let ops = sources.iter().flat_map(bans::lift).collect();
+        let lifted =
+            self.enforce(ops, move |tc| sources.iter().try_for_each(|source| tc.unban(*source).map(drop)));
+        if let Err(refusal) = lifted.await {
+            tracing::warn!(%refusal, "ended bans are lifted with the next load");
         }
     }
 
@@ -218,7 +232,8 @@ impl Daemon {
         if source.addr().is_loopback() || source.addr().is_unspecified() {
             return Some("loopback or unspecified");
         }
-        if super::facts::never_block(&self.observed).into_iter().any(touches) {
+        let host = super::facts::never_block(&self.observed);
+        if host.into_iter().chain(self.leases.peers()).any(touches) {
             return Some("an address of this host, a gateway or a resolver of it");
         }
         let never = self.wanted.scan.as_ref()?.auto_block.as_ref()?.never.iter();

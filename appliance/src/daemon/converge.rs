@@ -1,7 +1,7 @@
 //! Keeps the host as the running policy asks while interfaces, leases and other people change it.
 
-use super::Daemon;
 use super::troubles::Trouble;
+use super::{Daemon, facts};
 use crate::dhcp::DhcpEvent;
 use crate::log::whole;
 use glacis_control::EventKind;
@@ -38,10 +38,15 @@ impl Daemon {
         for kind in carrier_changes(&before, &self.observed) {
             self.note(kind);
         }
-        let names =
-            |links: &[ObservedLink]| -> Vec<_> { links.iter().map(|l| (l.device.clone(), l.mac)).collect() };
-        let binding = if names(&before) == names(&self.observed) { Binding::Keep } else { Binding::Anew };
-        self.converge(binding).await;
+        self.converge(self.binding()).await;
+    }
+
+    /// Anew when the interfaces are others than those the running policy was compiled for.
+    pub(super) fn binding(&self) -> Binding {
+        match &self.active {
+            Some(active) if active.checked.bound_to != facts::interfaces(&self.observed) => Binding::Anew,
+            _ => Binding::Keep,
+        }
     }
 
     pub(super) async fn take_lease(&mut self, event: DhcpEvent) {
@@ -49,7 +54,7 @@ impl Daemon {
             self.change_link(&change).await;
         }
         self.observe_links().await;
-        self.converge(Binding::Keep).await;
+        self.converge(self.binding()).await;
     }
 
     /// Makes the host what the running policy asks, whatever someone else did to it; without a policy, keeps it closed.

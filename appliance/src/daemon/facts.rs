@@ -10,13 +10,17 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Facts for one policy. `folder` is where relative list files are looked for.
 pub fn gather(policy: &Policy, folder: &Path, links: &[ObservedLink]) -> Facts {
-    let interfaces = links
-        .iter()
-        .filter(|link| !link.loopback)
-        .map(|link| InterfaceFact { device: link.device.clone(), mac: link.mac, pci: link.pci.clone() })
-        .collect();
+    let interfaces = interfaces(links);
     let lists = crate::policy_file::read_lists(policy, folder);
     Facts { interfaces: Some(interfaces), lists, never_block: never_block(links) }
+}
+
+/// What a policy binds its interfaces by.
+pub fn interfaces(links: &[ObservedLink]) -> Vec<InterfaceFact> {
+    let outward = links.iter().filter(|link| !link.loopback);
+    outward
+        .map(|link| InterfaceFact { device: link.device.clone(), mac: link.mac, pci: link.pci.clone() })
+        .collect()
 }
 
 /// Our own addresses, the gateways and the resolvers: banning one of them would cut ourselves off.

@@ -12,6 +12,10 @@ use tokio::task::JoinHandle;
 /// Lease events that may wait for the daemon's loop.
 const EVENTS_QUEUE: usize = 16;
 
+/// Routes of a lease come after those of the policy, and those of two leases do not take each other's place: the
+/// interface's index is added.
+const METRIC_FIRST: u32 = 1_000;
+
 pub(super) struct Leases {
     events: mpsc::Sender<DhcpEvent>,
     clients: BTreeMap<String, Client>,
@@ -84,21 +88,25 @@ impl Leases {
             .collect()
     }
 
+    /// Servers and resolvers that leases name: banning one would cut ourselves off.
+    pub(super) fn peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let leases = self.clients.values().filter_map(|client| client.lease.as_ref());
+        leases.flat_map(|lease| lease.dns.iter().copied().chain([lease.server])).map(IpAddr::V4)
+    }
+
     /// The plan with every lease as if it were static.
     pub(super) fn with_leases(&self, plan: &Plan) -> Plan {
         let mut plan = plan.clone();
         for interface in &mut plan.interfaces {
-            let Some(lease) = self.clients.get(&interface.device).and_then(|client| client.lease.as_ref())
-            else {
-                continue;
-            };
+            let Some(client) = self.clients.get(&interface.device) else { continue };
+            let Some(lease) = &client.lease else { continue };
             interface.addressing.push(Addressing::Static(IpNet::V4(lease.address)));
             interface.mtu = interface.mtu.or(lease.mtu.map(u32::from));
             let known: Vec<IpNet> = interface.routes.iter().map(|route| route.destination).collect();
             let leased = lease.routes.iter().map(|route| RoutePlan {
                 destination: IpNet::V4(route.destination),
                 gateway: route.gateway.map(IpAddr::V4),
-                metric: None,
+                metric: Some(METRIC_FIRST + client.index),
             });
             interface.routes.extend(leased.filter(|route| !known.contains(&route.destination)));
         }

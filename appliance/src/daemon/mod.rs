@@ -36,7 +36,7 @@ use leases::Leases;
 use revisions::{RevisionError, Revisions};
 use scanning::ProbeSource;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -51,6 +51,8 @@ const TICK: Duration = Duration::from_secs(1);
 const TICKS_PER_AUDIT: u64 = 10;
 /// Ticks between runs of retention.
 const TICKS_PER_RETENTION: u64 = 3_600;
+/// Where an appliance keeps its state when the disk's cannot be used; gone with the next boot.
+const VOLATILE_STATE: &str = "/run/glacis/state";
 /// Command lines that may wait for the loop.
 const ASKED_QUEUE: usize = 16;
 
@@ -64,6 +66,8 @@ pub enum StartError {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     Links(#[from] LinksError),
+    #[error("cannot make the folder {}: {cause}", folder.display())]
+    State { folder: PathBuf, cause: io::Error },
     #[error("cannot open the store in {}: {cause}", folder.display())]
     Store { folder: PathBuf, cause: StoreError },
     #[error(transparent)]
@@ -151,8 +155,21 @@ impl Daemon {
         // Workers run in another folder.
         args.state = std::path::absolute(&args.state).unwrap_or(args.state);
         let now = now();
-        let store = Store::open(&args.state, Bounds::default())
-            .map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let mut troubles = Troubles::default();
+        let (store, revisions) = match open_state(&args.state) {
+            Ok(state) => state,
+            // An appliance without its state is still a firewall, and says what it lacks.
+            Err(error) if args.appliance => {
+                tracing::error!(error = crate::log::whole(&error), "the state on disk is not used");
+                troubles.add(
+                    Trouble::State,
+                    format!("blocks and scans are not kept: {}", crate::log::whole(&error)),
+                );
+                args.state = PathBuf::from(VOLATILE_STATE);
+                open_state(&args.state)?
+            }
+            Err(error) => return Err(error),
+        };
         let bans = store.bans().map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
         let store =
             Storage::start(store).map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
@@ -178,7 +195,7 @@ impl Daemon {
             kernel: Kernel::start()?,
             links,
             store,
-            revisions: Revisions::open(&args.state)?,
+            revisions,
             bans: BanBook::new(bans),
             detector: Detector::default(),
             probes: ProbeSource::default(),
@@ -191,7 +208,7 @@ impl Daemon {
             firewall: FirewallState::DropAll,
             observed: vec![],
             refused: None,
-            troubles: Troubles::default(),
+            troubles,
             ticks: 0,
             args,
         };
@@ -253,6 +270,14 @@ impl Daemon {
     fn note(&self, kind: EventKind) {
         self.store.note(kind, now());
     }
+}
+
+fn open_state(folder: &Path) -> Result<(Store, Revisions), StartError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|cause| StartError::State { folder: folder.to_owned(), cause })?;
+    let store = Store::open(folder, Bounds::default())
+        .map_err(|cause| StartError::Store { folder: folder.to_owned(), cause })?;
+    Ok((store, Revisions::open(folder)?))
 }
 
 fn now() -> UnixMillis {

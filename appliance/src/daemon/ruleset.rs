@@ -6,9 +6,14 @@ use super::{Daemon, now};
 use crate::log::whole;
 use glacis_control::Refusal;
 use glacis_control::report::FirewallState;
-use glacis_netlink::nft::{Mismatch, NftError};
+use glacis_netlink::nft::{Generation, Mismatch, NftError};
+use glacis_plan::StatusPlan;
 use glacis_plan::closed::{self, TABLE, TABLE_FAMILY};
 use glacis_plan::nft::{Inventory, Op, Ruleset, transaction};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Where the status page is while there is no policy to say so.
+const CLOSED_STATUS: [SocketAddr; 1] = [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9777)];
 
 impl Daemon {
     /// Nothing passes. Stands already when PID 1 started us; on another host it closes the door now.
@@ -19,6 +24,11 @@ impl Daemon {
             Err(refusal) => Err(refusal),
         };
         self.firewall = FirewallState::DropAll;
+        // The reason can be read on the host itself: loopback is what drop-all lets pass.
+        if let Err(error) = self.status_worker.converge(Some(&StatusPlan { listen: CLOSED_STATUS.to_vec() }))
+        {
+            self.troubles.add(Trouble::StatusWorker, whole(&error));
+        }
         match result {
             Ok(()) => self.troubles.clear(&Trouble::Ruleset),
             Err(refusal) => {
@@ -40,7 +50,7 @@ impl Daemon {
             .kernel
             .run(move |state| {
                 let committed = state.nft.commit(&ops, None)?;
-                Ok::<_, NftError>((committed.generation, state.nft.verify(&wanted)?))
+                Ok::<_, NftError>((committed.generation, state.nft.verify(&wanted)))
             })
             .await;
         let (generation, mismatches) = match result {
@@ -54,8 +64,16 @@ impl Daemon {
                 });
             }
         };
+        let (verified, mismatches) = match mismatches {
+            Ok(mismatches) => (Some(generation), mismatches),
+            // It is in force; others change theirs so fast that it could not be read. The next audit tries again.
+            Err(error) => {
+                tracing::warn!(error = whole(&error), "the ruleset could not be read back yet");
+                (None, vec![])
+            }
+        };
         if mismatches.is_empty() {
-            self.generation = Some(generation);
+            self.generation = verified;
             self.loaded = Some(ruleset.clone());
             self.firewall = FirewallState::Applied;
             return Ok(());
@@ -90,8 +108,9 @@ impl Daemon {
             self.troubles.add(Trouble::Program, error);
         }
         self.look_for_tampering().await;
-        if self.loaded.is_none() || !self.troubles.is_empty() {
-            self.converge(Binding::Keep).await;
+        if self.loaded.is_none() || self.troubles.want_another_try() {
+            let binding = if self.troubles.has(&Trouble::Binding) { Binding::Anew } else { self.binding() };
+            self.converge(binding).await;
         }
     }
 
@@ -102,14 +121,18 @@ impl Daemon {
             .kernel
             .run(move |state| {
                 let generation = state.nft.generation()?;
-                let mismatches =
-                    if Some(generation) == known { vec![] } else { state.nft.verify(&loaded)? };
-                Ok::<_, NftError>((generation, mismatches))
+                if Some(generation) == known {
+                    return Ok::<_, NftError>(None);
+                }
+                Ok(Some((generation, state.nft.verify(&loaded)?)))
             })
             .await;
         match found {
-            Ok((generation, mismatches)) if mismatches.is_empty() => self.generation = Some(generation),
-            Ok((_, mismatches)) => {
+            Ok(None) => {}
+            Ok(Some((generation, mismatches))) if mismatches.is_empty() => {
+                self.refill_bans(generation).await;
+            }
+            Ok(Some((_, mismatches))) => {
                 for mismatch in &mismatches {
                     tracing::warn!(%mismatch, "someone else changed our ruleset; it is loaded again");
                 }
@@ -117,6 +140,17 @@ impl Daemon {
                 self.firewall = FirewallState::Tampered;
             }
             Err(error) => tracing::error!(error = whole(&error), "the ruleset could not be checked"),
+        }
+    }
+
+    /// Someone changed nf_tables and left our rules as they are. Elements are not read back, so the bans are written
+    /// again, which is one short transaction.
+    async fn refill_bans(&mut self, generation: Generation) {
+        let ops = crate::bans::reconcile(self.bans.iter(), now());
+        match self.kernel.run(move |state| state.nft.commit(&ops, Some(generation))).await {
+            Ok(committed) => self.generation = Some(committed.generation),
+            // Changed again meanwhile: the next audit looks again.
+            Err(error) => tracing::debug!(error = whole(&error), "the bans are written again later"),
         }
     }
 }

@@ -9,7 +9,7 @@ use glacis_loader::{
     Detection, EventStream, LoaderError, MonotonicTime, ProbeCount, ProbeKey as KernelKey, Settings,
     TcProgram,
 };
-use glacis_plan::{ObservedLink, Plan};
+use glacis_plan::{ObservedLink, Plan, ScanDevices, ScanPlan};
 use std::collections::BTreeSet;
 use std::io;
 use tokio::io::unix::AsyncFd;
@@ -129,8 +129,8 @@ impl Daemon {
     /// Attaches the program where the plan wants it and detaches it elsewhere.
     pub(super) async fn attach_program(&mut self, plan: &Plan) {
         let devices = match &plan.scan {
-            Some(scan) if scan.devices.is_empty() => detected(&self.observed),
-            Some(scan) => scan.devices.clone(),
+            Some(ScanPlan { devices: ScanDevices::Outward, .. }) => detected(&self.observed),
+            Some(ScanPlan { devices: ScanDevices::Named(devices), .. }) => devices.clone(),
             None => vec![],
         };
         let present = |device: &String| self.observed.iter().any(|link| link.device == *device);
@@ -179,6 +179,8 @@ impl Daemon {
         }
         if let Some(trigger) = trigger {
             self.take_trigger(trigger).await;
+            // Each costs a write to disk: a flood of them must not look like a loop that stands still.
+            crate::heartbeat::beat();
         }
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub(super) enum Trouble {
     /// The ruleset cannot be read, closed or loaded.
     Ruleset,
+    /// The state on disk is not used.
+    State,
     /// The running policy no longer fits the host.
     Binding,
     /// The applied policy could not be kept for the next start.
@@ -42,8 +44,13 @@ impl Troubles {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn has(&self, concern: &Trouble) -> bool {
+        self.0.contains_key(concern)
+    }
+
+    /// Whether there is anything that another try may mend.
+    pub(super) fn want_another_try(&self) -> bool {
+        self.0.keys().any(|concern| !matches!(concern, Trouble::State | Trouble::Revision))
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &String> {

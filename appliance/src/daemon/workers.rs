@@ -29,7 +29,7 @@ const READY_BYTES_MAX: usize = 64;
 /// A worker whose sandbox is not closed by then is replaced.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker that does not take a snapshot for so long is stuck and is replaced.
-const FEED_TIMEOUT: Duration = Duration::from_secs(5);
+const FEED_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WorkerError {
@@ -153,11 +153,7 @@ impl StatusWorker {
         let bytes = frame::encode(&StatusFeed::Snapshot { report: Box::new(report) }).ok()?;
         match timeout(FEED_TIMEOUT, running.feed.write_all(&bytes)).await {
             Ok(Ok(())) => None,
-            // Its end is told by the kernel.
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the status worker hung up");
-                None
-            }
+            Ok(Err(error)) => Some(format!("hung up: {error}")),
             Err(_) => Some(format!("took no snapshot for {FEED_TIMEOUT:?}")),
         }
     }

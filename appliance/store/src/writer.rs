@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 /// Hits wait no longer than this.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// So many scan records are committed without waiting longer.
-pub const COMMIT_HITS: usize = 4096;
+/// So many scan records are committed without waiting longer. Records of one commit share the pages that LMDB copies
+/// and writes, so a larger one writes less per record; a ban that comes meanwhile waits for it, some tens of
+/// milliseconds.
+pub const COMMIT_HITS: usize = 32_768;
 /// Scan records that wait in memory; a hit that needs one more is dropped and counted.
 pub const QUEUE_HITS_MAX: usize = 65_536;
 /// Orders that wait in memory; one more is refused.

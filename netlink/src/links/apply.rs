@@ -163,7 +163,8 @@ impl Target<'_> {
         });
         match same_place {
             Some(found) if found.index == self.index() && found.observed.route == *wanted => Ok(()),
-            Some(found) if found.observed.ours => {
+            // Never one that serves another interface: the two would take it from each other for ever.
+            Some(found) if found.observed.ours && found.index == self.index() => {
                 let replaced = self.handle.route().add(message).replace().execute().await;
                 replaced.map_err(|error| LinksError::step(self.device, &step, error))
             }

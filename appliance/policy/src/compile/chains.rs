@@ -47,9 +47,9 @@ const SRCNAT: i32 = 100;
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 
-/// Neighbour discovery, router advertisements and multicast queries that arrive (RFC 4890 section 4.4.1):
-/// MLD query, advertisement of a router, solicitation and advertisement of a neighbour. Redirects are left out.
-const ICMPV6_IN: [u8; 4] = [130, 134, 135, 136];
+/// Neighbour discovery and multicast queries that arrive (RFC 4890 section 4.4.1): MLD query, solicitation and
+/// advertisement of a neighbour. Redirects and advertisements of routers are left out: the policy says the routes.
+const ICMPV6_IN: [u8; 3] = [130, 135, 136];
 /// The same that leave: MLD reports, solicitation of routers, solicitation and advertisement of a neighbour.
 const ICMPV6_OUT: [u8; 6] = [131, 132, 133, 135, 136, 143];
 

@@ -4,7 +4,7 @@ use super::CompileError;
 use super::bind::Bindings;
 use super::scope::Scope;
 use crate::{AutoBlock as PolicyAutoBlock, Facts, Scan, Traffic};
-use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanPlan};
+use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanDevices, ScanPlan};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -37,8 +37,12 @@ pub(super) fn compile(
     })
 }
 
-fn devices(scan: &Scan, bindings: &Bindings<'_>) -> Vec<String> {
-    scan.interfaces.iter().filter_map(|name| bindings.device(name)).map(str::to_owned).collect()
+fn devices(scan: &Scan, bindings: &Bindings<'_>) -> ScanDevices {
+    if scan.interfaces.is_empty() {
+        return ScanDevices::Outward;
+    }
+    let present = scan.interfaces.iter().filter_map(|name| bindings.device(name));
+    ScanDevices::Named(present.map(str::to_owned).collect())
 }
 
 /// Ports that lead somewhere by this policy: probing them tells nothing.

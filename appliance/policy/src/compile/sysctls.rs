@@ -24,7 +24,7 @@ struct Parameter {
 }
 
 /// Written in this order: switching forwarding resets others of a device, so it comes first.
-const PARAMETERS: [Parameter; 11] = [
+const PARAMETERS: [Parameter; 13] = [
     // A source that another interface leads to is forged. The ruleset checks the same for both families and
     // counts it; this holds while no ruleset is loaded.
     Parameter { scope: Scope::All, path: "net/ipv4/conf/{}/rp_filter", value: "1" },
@@ -32,6 +32,9 @@ const PARAMETERS: [Parameter; 11] = [
     Parameter { scope: Scope::Devices, path: "net/ipv4/conf/{}/accept_redirects", value: "0" },
     Parameter { scope: Scope::Devices, path: "net/ipv4/conf/{}/secure_redirects", value: "0" },
     Parameter { scope: Scope::Devices, path: "net/ipv6/conf/{}/accept_redirects", value: "0" },
+    // Nor to give us an address. Addresses come from the policy.
+    Parameter { scope: Scope::Devices, path: "net/ipv6/conf/{}/accept_ra", value: "0" },
+    Parameter { scope: Scope::Devices, path: "net/ipv6/conf/{}/autoconf", value: "0" },
     // Hosts that were told of a shorter way would go around the firewall.
     Parameter { scope: Scope::Devices, path: "net/ipv4/conf/{}/send_redirects", value: "0" },
     // The sender does not choose the path.

@@ -4,7 +4,7 @@ use super::*;
 use crate::simulate::{Decision, Network, Packet, Transport, Verdict, run_expects, walk};
 use crate::{Facts, InterfaceFact, parse};
 use glacis_plan::nft::{Chain, Statement};
-use glacis_plan::{Mac, PciAddress};
+use glacis_plan::{Mac, PciAddress, ScanDevices};
 use std::net::IpAddr;
 
 const SHIPPED: &str = include_str!("../../../../policy.kdl");
@@ -255,7 +255,7 @@ fn interfaces_bind_by_hardware_and_a_missing_one_is_only_a_warning() {
     let both = compile(&policy, &facts(vec![vlan.clone(), card("enp1s0", 1), card("enp2s0", 2)])).unwrap();
     let devices: Vec<_> = both.plan.interfaces.iter().map(|i| i.device.as_str()).collect();
     assert_eq!(devices, ["enp1s0", "enp2s0"]);
-    assert_eq!(both.plan.scan.unwrap().devices, ["enp1s0"]);
+    assert_eq!(both.plan.scan.unwrap().devices, ScanDevices::Named(vec!["enp1s0".to_owned()]));
 
     let one = compile(&policy, &facts(vec![card("enp1s0", 1)])).unwrap();
     assert_eq!(one.plan.interfaces.len(), 1);
