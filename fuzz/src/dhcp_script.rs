@@ -1,4 +1,4 @@
-//! Bytes as a script for the DHCP client; shared by the fuzz target and the test that replays its corpus.
+//! Bytes as a script for the DHCP client.
 //!
 //! One byte says what happens: 0 the timer fires when it is due, 1 the link comes up, 2 a renewal is asked for;
 //! any other brings a packet of the length that the next two bytes give, big-endian, as far as there are bytes.
