@@ -42,7 +42,7 @@ impl Scene {
         self.scanner
             .command(["ping", "-n", "-c", "1", "-W", "1", "-I", from, to])
             .output()
-            .unwrap()
+            .expect("ping runs and the blocks are a list")
             .status
             .success()
     }
@@ -68,7 +68,7 @@ impl Scene {
 }
 
 fn source_blocked(blocks: &Value, source: &str) -> bool {
-    blocks.as_array().unwrap().iter().any(|ban| ban["source"] == source)
+    blocks.as_array().expect("ping runs and the blocks are a list").iter().any(|ban| ban["source"] == source)
 }
 
 #[test]

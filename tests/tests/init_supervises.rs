@@ -26,14 +26,17 @@ struct Init {
 
 impl Init {
     fn boot() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().expect("the host of the test has what it needs");
         for folder in ["dev", "proc", "sys", "run", "policy", "data", "esp", "sbin", "lib/modules", "tmp"] {
-            fs::create_dir_all(root.path().join(folder)).unwrap();
+            fs::create_dir_all(root.path().join(folder)).expect("the host of the test has what it needs");
         }
         netns::run(Command::new("mknod").arg(root.path().join("dev/null")).args(["c", "1", "3"]));
-        fs::copy(glacis_tests::bin::glacis(), root.path().join("init")).unwrap();
-        fs::write(root.path().join("policy/policy.kdl"), POLICY).unwrap();
-        let console = File::create(root.path().join("console")).unwrap();
+        fs::copy(glacis_tests::bin::glacis(), root.path().join("init"))
+            .expect("the host of the test has what it needs");
+        fs::write(root.path().join("policy/policy.kdl"), POLICY)
+            .expect("the host of the test has what it needs");
+        let console =
+            File::create(root.path().join("console")).expect("the host of the test has what it needs");
         let unshare = Command::new("unshare")
             .args([
                 "--user",
@@ -48,15 +51,15 @@ impl Init {
             .arg(root.path())
             .arg("/init")
             .stdin(Stdio::null())
-            .stdout(console.try_clone().unwrap())
+            .stdout(console.try_clone().expect("the host of the test has what it needs"))
             .stderr(console)
             .spawn()
-            .unwrap();
+            .expect("the host of the test has what it needs");
         Self { unshare, root }
     }
 
     fn console(&self) -> String {
-        fs::read_to_string(self.root.path().join("console")).unwrap()
+        fs::read_to_string(self.root.path().join("console")).expect("the host of the test has what it needs")
     }
 
     fn wait_for(&self, needle: &str, times: usize) {
@@ -86,8 +89,11 @@ impl Init {
 
     fn rules(&self) -> String {
         let namespace = format!("--net=/proc/{}/ns/net", self.pid());
-        let output = Command::new("nsenter").args([&namespace, "nft", "list", "ruleset"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        let output = Command::new("nsenter")
+            .args([&namespace, "nft", "list", "ruleset"])
+            .output()
+            .expect("the host of the test has what it needs");
+        String::from_utf8(output.stdout).expect("the host of the test has what it needs")
     }
 }
 
@@ -100,7 +106,7 @@ impl Drop for Init {
 
 fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    list.split_whitespace().map(|pid| pid.parse().expect("the host of the test has what it needs")).collect()
 }
 
 fn signal(pid: u32, signal: i32) {

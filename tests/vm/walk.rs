@@ -20,7 +20,8 @@ const CTRL_ALT_DEL: &str = r#"{"execute":"send-key","arguments":{"keys":[
 
 /// The shipped policy, with a block short enough to see its end.
 fn policy(block_seconds: u32) -> String {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy.kdl")).unwrap();
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy.kdl"))
+        .expect("the host of the test has what it needs");
     let short = text.replace("duration \"1h\"", &format!("duration \"{block_seconds}s\""));
     assert_ne!(text, short, "the shipped policy names another duration");
     short
@@ -28,7 +29,7 @@ fn policy(block_seconds: u32) -> String {
 
 fn build(folder: &Path, policy: &str) -> PathBuf {
     let (file, image) = (folder.join("policy.kdl"), folder.join("glacis.img"));
-    std::fs::write(&file, policy).unwrap();
+    std::fs::write(&file, policy).expect("the host of the test has what it needs");
     netns::run(
         Command::new(glacis_tests::bin::glacis())
             .args(["image", "build"])
@@ -49,7 +50,7 @@ fn options(folder: &Path, image: PathBuf, wan: Option<&Namespace>) -> GuestOptio
         memory_mib: 256,
         disk_mib: Some(768),
         wan_namespace: wan.map(|ns| ns.name().to_owned()),
-        status_port: free_port().unwrap(),
+        status_port: free_port().expect("the host of the test has what it needs"),
     }
 }
 
@@ -77,7 +78,12 @@ fn wait_within(
 }
 
 fn pings(attacker: &Namespace) -> bool {
-    attacker.command(["ping", "-n", "-c", "1", "-W", "2", "192.0.2.1"]).output().unwrap().status.success()
+    attacker
+        .command(["ping", "-n", "-c", "1", "-W", "2", "192.0.2.1"])
+        .output()
+        .expect("the host of the test has what it needs")
+        .status
+        .success()
 }
 
 fn order(guest: &mut Guest, milestones: &[&str]) -> Result<(), VmError> {
@@ -180,14 +186,19 @@ fn p06_an_image_with_a_broken_policy_boots_closed_and_says_why() {
 /// Edits `policy.kdl` on the image's POLICY partition, as an operator with a laptop would.
 fn break_policy_on(image: &Path) {
     let listing = netns::run(Command::new("sgdisk").arg("-p").arg(image));
-    let listing = String::from_utf8(listing.stdout).unwrap();
+    let listing = String::from_utf8(listing.stdout).expect("the host of the test has what it needs");
     let line = listing
         .lines()
         .find(|line| line.contains("glacis-policy"))
         .expect("the image has a policy partition");
-    let first_sector: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let first_sector: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .expect("the host of the test has what it needs")
+        .parse()
+        .expect("the host of the test has what it needs");
     let at = format!("{}@@{}", image.display(), first_sector * 512);
     let broken = image.with_file_name("broken.kdl");
-    std::fs::write(&broken, "rules from=nowhere {").unwrap();
+    std::fs::write(&broken, "rules from=nowhere {").expect("the host of the test has what it needs");
     netns::run(Command::new("mcopy").args(["-o", "-i", &at]).arg(&broken).arg("::policy.kdl"));
 }
