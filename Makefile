@@ -42,6 +42,8 @@ test: setup-test lint build bpf-check unit ## Run every test: unit, golden, name
 lint:
 	@echo "Checking format and lints"
 	@cargo fmt --all --check
+	@cd fuzz && cargo fmt --check
+	@cd ebpf/program && cargo fmt --check
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 
 unit:

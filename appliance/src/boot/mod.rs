@@ -75,7 +75,8 @@ pub fn run() -> ! {
     say(format_args!("firewall closed"));
 
     loopback::bring_up();
-    modules.load_all();
+    modules.load_rest_beside();
+    modules.load_for_disks();
     let state = mount_partitions(&mut modules);
     let core = CoreCommand::new(&Path::new(POLICY_DIR).join(POLICY_FILE), &state);
     stop::stop(supervise::supervise(&core, &signals, Watchdog::open()));

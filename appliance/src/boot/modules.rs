@@ -19,6 +19,10 @@ const FIREWALL_MODULE: &str = "nf_tables";
 const COMPRESSED: i32 = 4;
 /// A driver makes new devices that want drivers: so often the devices are looked through again.
 const COLDPLUG_PASSES: usize = 8;
+/// How modaliases of every device begin.
+pub const ALL_DEVICES: &str = "";
+/// How modaliases of virtio devices begin.
+const VIRTUAL_DEVICES: &str = "virtio:";
 /// Depth of folders below `/sys/devices`; bridges behind bridges stay far below it.
 const DEVICE_DEPTH_MAX: usize = 24;
 /// Length of a chain of needs; softer than the stack.
@@ -42,6 +46,11 @@ pub struct Modules {
     preload: Vec<String>,
     /// Loaded, or tried.
     visited: HashSet<String>,
+}
+
+/// Modules of nf_tables and connection tracking: wanted by rulesets, not by disks.
+fn is_for_rules(name: &str) -> bool {
+    name.starts_with("nf")
 }
 
 /// What one request came to.
@@ -84,27 +93,51 @@ impl Modules {
         }
     }
 
-    /// The list of the image, then drivers for what is plugged in.
-    pub fn load_all(&mut self) {
-        let preload = std::mem::take(&mut self.preload);
-        let listed = self.load(preload.iter().map(String::as_str));
+    /// What the partitions need: file systems, and the drivers of virtual disks and cards.
+    pub fn load_for_disks(&mut self) {
+        let preload = self.preload.clone();
+        self.load(preload.iter().map(String::as_str).filter(|name| !is_for_rules(name))).report();
+        self.coldplug(VIRTUAL_DEVICES);
+    }
+
+    /// Everything else, in a child: checking the signatures of modules is most of a boot's time, and neither the
+    /// partitions nor the core have to wait for a chipset. A card that comes late is bound when it comes.
+    pub fn load_rest_beside(&mut self) {
+        // SAFETY: PID 1 has one thread at this point, so the child may do all that its parent could.
+        match unsafe { libc::fork() } {
+            -1 => {
+                say(format_args!("modules are loaded one after the other: {}", io::Error::last_os_error()));
+                self.load_rest();
+            }
+            0 => {
+                self.load_rest();
+                // SAFETY: ends the child at once, without what the parent registered for its own end.
+                unsafe { libc::_exit(0) }
+            }
+            _ => {}
+        }
+    }
+
+    fn load_rest(&mut self) {
+        let preload = self.preload.clone();
+        let listed = self.load(preload.iter().map(String::as_str).filter(|name| is_for_rules(name)));
         listed.report();
         let mut plugged = 0;
         for _ in 0..COLDPLUG_PASSES {
-            match self.coldplug() {
+            match self.coldplug(ALL_DEVICES) {
                 0 => break,
                 loaded => plugged += loaded,
             }
         }
-        say(format_args!("modules loaded: {} listed, {plugged} for devices", listed.modules));
+        say(format_args!("modules loaded: {} for rules, {plugged} for devices", listed.modules));
     }
 
-    /// Loads drivers for all devices that are there now. Returns how many modules went in.
-    pub fn coldplug(&mut self) -> usize {
+    /// Loads drivers for the devices that are there now and whose modalias begins so. Returns how many modules went in.
+    pub fn coldplug(&mut self, beginning: &str) -> usize {
         let mut modaliases = BTreeSet::new();
         collect_modaliases(&below(&self.root, "/sys/devices"), DEVICE_DEPTH_MAX, &mut modaliases);
         let mut modules = 0;
-        for modalias in modaliases {
+        for modalias in modaliases.into_iter().filter(|modalias| modalias.starts_with(beginning)) {
             let wanted = self.named(&modalias);
             let loaded = self.load(wanted.iter().map(String::as_str));
             loaded.report();

@@ -1,7 +1,7 @@
 //! POLICY and DATA: found by the names of their GPT entries, mounted with the least that they need.
 
 use super::console::{say, since_boot};
-use super::modules::Modules;
+use super::modules::{ALL_DEVICES, Modules};
 use super::{DATA_DIR, POLICY_DIR};
 use glacis_image::partition::{DATA_NAME, POLICY_NAME};
 use rustix::mount::{MountFlags, mount};
@@ -56,7 +56,7 @@ pub fn wait_for(modules: &mut Modules) -> Found {
         if found.is_complete() || since_boot() >= deadline {
             return found;
         }
-        modules.coldplug();
+        modules.coldplug(ALL_DEVICES);
         thread::sleep(LOOK_INTERVAL);
     }
 }

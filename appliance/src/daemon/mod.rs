@@ -218,11 +218,10 @@ impl Daemon {
     /// The first policy: the file, else the last good one, else nothing passes.
     async fn begin(&mut self) {
         self.note(EventKind::CoreStarted { version: env!("CARGO_PKG_VERSION").to_owned() });
-        if let Err(error) = self.load_program().await {
-            tracing::error!(error, "scan awareness is off");
-            self.troubles.add(Trouble::Program, error);
-        }
+        // The verifier and the policy do not wait for each other.
+        let program = self.begin_loading_program();
         self.first_policy().await;
+        self.take_program(program.await).await;
         crate::log::milestone(match self.firewall {
             FirewallState::Applied => "ready with a policy in force",
             _ => "ready without a policy: nothing passes",

@@ -102,10 +102,9 @@ impl Daemon {
 
     /// Looks whether someone else changed the ruleset, and puts right what is not as it should be.
     pub(super) async fn audit(&mut self) {
-        if self.needs_program().await
-            && let Err(error) = self.load_program().await
-        {
-            self.troubles.add(Trouble::Program, error);
+        if self.needs_program().await {
+            let program = self.begin_loading_program();
+            self.take_program(program.await).await;
         }
         self.look_for_tampering().await;
         if self.loaded.is_none() || self.troubles.want_another_try() {

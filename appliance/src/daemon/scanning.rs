@@ -10,9 +10,14 @@ use glacis_loader::{
     TcProgram,
 };
 use glacis_plan::{ObservedLink, Plan, ScanDevices, ScanPlan};
+use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 /// Probes taken in one turn of the loop, so that a flood leaves time for everything else.
 const PROBES_PER_TURN: usize = 1_024;
@@ -42,6 +47,38 @@ fn counts_of(program: &TcProgram) -> Result<Vec<Probe>, LoaderError> {
         probes.push(Probe { kernel_key, count: Count { first, hits }, last: MonotonicTime(last) });
     })?;
     Ok(probes)
+}
+
+/// The program as a thread loaded it.
+pub(super) struct LoadedProgram {
+    program: TcProgram,
+    events: EventStream,
+    /// What an earlier run of the daemon has recorded already.
+    known: Vec<Probe>,
+}
+
+/// A program that is being loaded.
+pub(super) type Loading = oneshot::Receiver<Result<LoadedProgram, String>>;
+
+/// Loads the program; pinned maps of an earlier run are taken over with all that is in them.
+fn load_program(pin_dir: &Path, bans: Vec<(IpNet, Option<Duration>)>) -> Result<LoadedProgram, String> {
+    crate::bpffs::ensure(pin_dir)
+        .map_err(|error| format!("cannot mount a bpffs for the pinned maps: {error}"))?;
+    let load = || {
+        // On, so that a program of an earlier run goes on counting; the plan decides a moment later.
+        let settings = Settings { detection: Detection::On, hook: None };
+        let mut program = TcProgram::load(pin_dir, settings)?;
+        let now = MonotonicTime::now();
+        let copies = bans.into_iter().map(|(net, left)| (net, left.map(|left| now.plus(left))));
+        if let Err(error) = program.replace_bans(copies) {
+            tracing::warn!(error = whole(&error), "the TC program's copy of the bans is incomplete");
+        }
+        program.set_udp_reply_ports(UDP_REPLY_PORTS)?;
+        let events = program.take_events().expect("a program that was just loaded still has its events");
+        let known = counts_of(&program)?;
+        Ok(LoadedProgram { program, events, known })
+    };
+    load().map_err(|error: LoaderError| whole(&error))
 }
 
 /// The ring of probe events; empty until the program is loaded.
@@ -90,40 +127,50 @@ impl Daemon {
         self.kernel.run(|state| state.tc.is_none()).await
     }
 
-    /// Loads the program; pinned maps of an earlier run are taken over, and what they count is known already.
-    pub(super) async fn load_program(&mut self) -> Result<(), String> {
-        let pin_dir = self.args.pin_dir.clone();
-        crate::bpffs::ensure(&pin_dir)
-            .map_err(|error| format!("cannot mount a bpffs for the pinned maps: {error}"))?;
-        let bans = self.bans_with_time_left();
-        let (events, known) = self
-            .kernel
-            .run(move |state| {
-                // On, so that a program of an earlier run goes on counting; the plan decides a moment later.
-                let settings = Settings { detection: Detection::On, hook: None };
-                let mut program = TcProgram::load(&pin_dir, settings)?;
-                let now = MonotonicTime::now();
-                let copies = bans.into_iter().map(|(net, left)| (net, left.map(|left| now.plus(left))));
-                if let Err(error) = program.replace_bans(copies) {
-                    tracing::warn!(error = whole(&error), "the TC program's copy of the bans is incomplete");
-                }
-                program.set_udp_reply_ports(UDP_REPLY_PORTS)?;
-                let events = program.take_events();
-                let known = counts_of(&program)?;
-                state.tc = Some(program);
-                Ok::<_, LoaderError>((events, known))
-            })
-            .await
-            .map_err(|error| format!("scan awareness is off: {}", whole(&error)))?;
-        let events = events.expect("a program that was just loaded still has its events");
+    /// Begins to load the program, on a thread of its own: the kernel's verifier takes its time.
+    pub(super) fn begin_loading_program(&self) -> Loading {
+        let (pin_dir, bans) = (self.args.pin_dir.clone(), self.bans_with_time_left());
+        let (done, loading) = oneshot::channel();
+        let spawned = thread::Builder::new().name("tc-load".to_owned()).spawn(move || {
+            // Nobody waits any more when the daemon is stopping.
+            let _ = done.send(load_program(&pin_dir, bans));
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread to load the TC program on");
+        }
+        loading
+    }
+
+    /// Takes a program over and attaches it.
+    pub(super) async fn take_program(&mut self, loaded: Result<Result<LoadedProgram, String>, RecvError>) {
+        let taken = match loaded {
+            Ok(Ok(loaded)) => self.adopt(loaded).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err("it was not loaded".to_owned()),
+        };
+        match taken {
+            Ok(()) => {
+                self.troubles.clear(&Trouble::Program);
+                let plan = self.wanted.clone();
+                self.attach_program(&plan).await;
+            }
+            Err(error) => {
+                tracing::error!(error, "scan awareness is off");
+                self.troubles.add(Trouble::Program, format!("scan awareness is off: {error}"));
+            }
+        }
+    }
+
+    async fn adopt(&mut self, loaded: LoadedProgram) -> Result<(), String> {
+        let LoadedProgram { program, events, known } = loaded;
         let clock = Clock::now();
         for probe in known {
             if let Some(key) = probe.key() {
                 self.detector.resume(key, probe.count, clock.at(probe.last));
             }
         }
-        self.troubles.clear(&Trouble::Program);
-        self.probes.open(events).map_err(|error| format!("scan awareness is off: {error}"))
+        self.kernel.run(move |state| state.tc = Some(program)).await;
+        self.probes.open(events).map_err(|error| error.to_string())
     }
 
     /// Attaches the program where the plan wants it and detaches it elsewhere.
