@@ -52,6 +52,9 @@ impl Drop for Attacker {
 }
 
 fn run(image: PathBuf) -> Result<(), VmError> {
+    // Ctrl-C ends QEMU, and then us: whoever made the namespace also removes it.
+    // SAFETY: sets a disposition that no handler of ours depends on, before there are threads.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let _attacker = Attacker::new()?;
     let work = image.with_extension("run");
     println!("Booting {} under QEMU; this machine emulates, so it takes some seconds", image.display());
@@ -88,6 +91,10 @@ The firewall runs.
                 seen += 1;
             }
             Err(VmError::Silent { .. }) => {}
+            Err(VmError::Ended { .. }) => {
+                println!("The guest has ended.");
+                return Ok(());
+            }
             Err(error) => return Err(error),
         }
     }
