@@ -6,4 +6,5 @@ pub mod bin;
 pub mod daemon;
 pub mod netns;
 pub mod status_worker;
+pub mod traffic;
 pub mod vm;
