@@ -2,7 +2,7 @@
 //!
 //! Pure: it is handed counts and times and returns what follows. It bans nobody and writes nothing.
 
-use glacis_control::{BanReason, Protocol, ScanHit, UnixMillis};
+use glacis_control::{BanReason, Evidence, ProbeKinds, Protocol, ScanHit, ScanShape, UnixMillis};
 use glacis_plan::{AutoBlock, SourceGroup};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
@@ -95,7 +95,14 @@ impl Detector {
             return Findings::default();
         }
         self.remember(key, Seen { count, at });
-        let hit = ScanHit { source: key.source, port: key.port, protocol: key.protocol, at, hits };
+        let hit = ScanHit {
+            source: key.source,
+            port: key.port,
+            protocol: key.protocol,
+            kinds: ProbeKinds::default(),
+            at,
+            hits,
+        };
         Findings { hit: Some(hit), trigger: self.count(&hit) }
     }
 
@@ -161,9 +168,10 @@ impl Detector {
         (hits >= u64::from(threshold)).then_some(Trigger {
             source: group,
             reason: BanReason::Scan {
+                shape: ScanShape::Volume,
                 hits,
-                ports: source.ports.len() as u32,
                 window_seconds: window.as_secs(),
+                evidence: Evidence { ports: source.ports.len() as u32, ..Evidence::default() },
             },
         })
     }
@@ -213,7 +221,7 @@ fn slice_of(at: UnixMillis, window: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glacis_plan::AutoBlockMode;
+    use glacis_plan::{AutoBlockMode, EstablishedFlows, EvidenceRule};
 
     fn settings(threshold: u32, window_seconds: u64) -> AutoBlock {
         AutoBlock {
@@ -221,8 +229,11 @@ mod tests {
             threshold,
             window: Duration::from_secs(window_seconds),
             duration: None,
+            evidence: EvidenceRule::Any,
+            ladder: None,
             group: SourceGroup::default(),
             never: vec![],
+            established: EstablishedFlows::Drop,
         }
     }
 
@@ -245,7 +256,15 @@ mod tests {
         assert_eq!(d.observe(key("192.0.2.1", 2), ONE, UnixMillis(1_001)).trigger, None);
         let trigger = d.observe(key("192.0.2.1", 3), ONE, UnixMillis(1_002)).trigger.unwrap();
         assert_eq!(trigger.source, "192.0.2.1/32".parse().unwrap());
-        assert_eq!(trigger.reason, BanReason::Scan { hits: 3, ports: 3, window_seconds: 60 });
+        assert_eq!(
+            trigger.reason,
+            BanReason::Scan {
+                shape: ScanShape::Volume,
+                hits: 3,
+                window_seconds: 60,
+                evidence: Evidence { ports: 3, ..Evidence::default() }
+            }
+        );
     }
 
     #[test]

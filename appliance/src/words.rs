@@ -1,6 +1,6 @@
 //! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
 
-use glacis_control::{BanReason, EventKind, UnixMillis};
+use glacis_control::{BanReason, EventKind, Evidence, UnixMillis};
 use ipnet::IpNet;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -88,7 +88,7 @@ pub fn bytes(bytes: u64) -> String {
 /// Why a source is blocked.
 pub fn reason(reason: &BanReason) -> String {
     match reason {
-        BanReason::Scan { hits, ports, window_seconds } => format!(
+        BanReason::Scan { hits, window_seconds, evidence: Evidence { ports, .. }, .. } => format!(
             "{} at {} within {}",
             counted(*hits, "probe", "probes"),
             counted((*ports).into(), "port", "ports"),
@@ -119,6 +119,13 @@ pub fn happening(kind: &EventKind) -> String {
         EventKind::BanExpired { source: net } => {
             format!("{} is no longer blocked: its time is up", source(*net))
         }
+        EventKind::ScansCleared { records, author } => {
+            format!("{} removed by {author}", counted(*records, "scan record", "scan records"))
+        }
+        EventKind::ClockStepped { seconds } => {
+            let span = span(Duration::from_secs(seconds.unsigned_abs()));
+            format!("The clock was put {} by {span}", if *seconds < 0 { "back" } else { "forward" })
+        }
         EventKind::WorkerRestarted { worker, cause } => format!("Worker {worker} restarted: {cause}"),
         EventKind::LinkChanged { device, up } => {
             format!("Link {device} is {}", if *up { "up" } else { "down" })
@@ -138,7 +145,7 @@ pub fn source(source: IpNet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glacis_control::Ban;
+    use glacis_control::{Ban, ScanShape};
 
     #[test]
     fn spans_show_their_largest_units() {
@@ -178,7 +185,12 @@ mod tests {
 
     #[test]
     fn bans_and_happenings_are_told_in_a_sentence() {
-        let scan = BanReason::Scan { hits: 412, ports: 1, window_seconds: 300 };
+        let scan = BanReason::Scan {
+            shape: ScanShape::Volume,
+            hits: 412,
+            window_seconds: 300,
+            evidence: Evidence { ports: 1, ..Evidence::default() },
+        };
         assert_eq!(reason(&scan), "412 probes at 1 port within 5 min");
         assert_eq!(reason(&BanReason::Manual { note: String::new() }), "by hand");
         let ban = Ban {

@@ -1,7 +1,7 @@
 //! Upserts of scan hits per second: the store against `SQLite` in WAL mode, with the same batches.
 
 use crate::{Bound, Figure, Outcome, Unit, median};
-use glacis_control::{Day, Protocol, ScanHit, UnixMillis};
+use glacis_control::{Day, ProbeKinds, Protocol, ScanHit, UnixMillis};
 use glacis_store::{Bounds, COMMIT_HITS, Store};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -70,6 +70,7 @@ fn hits() -> Vec<ScanHit> {
             source: source(run / 5),
             port: ((run % 5) * RUN + step) as u16,
             protocol: if run % 3 == 0 { Protocol::Udp } else { Protocol::Tcp },
+            kinds: ProbeKinds::default(),
             at: UnixMillis(1_700_000_000_000 + position as u64),
             hits: 1,
         })

@@ -226,6 +226,7 @@ pub fn report() -> StatusReport {
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
             lost: 0,
+            ..ScanStatus::default()
         },
         bans_active: 0,
         store: StoreStatus {

@@ -1,7 +1,9 @@
 //! The status worker as the core starts it: what it answers, what it refuses, what it cannot do.
 
 use glacis_control::report::FirewallState;
-use glacis_control::{Ban, BanReason, EventKind, Protocol, ScanHit, StatusReport, UnixMillis};
+use glacis_control::{
+    Ban, BanReason, EventKind, Evidence, ProbeKinds, Protocol, ScanHit, ScanShape, StatusReport, UnixMillis,
+};
 use glacis_store::{Bounds, Store};
 use glacis_tests::bin::glacis;
 use glacis_tests::status_worker::{StatusWorker, now, report};
@@ -297,7 +299,7 @@ fn a_worker_that_nobody_passed_sockets_to_says_so() {
 
 fn hit(host: u32, port: u16, at: UnixMillis) -> ScanHit {
     let source = std::net::Ipv4Addr::from(0x0a00_0000 + host).into();
-    ScanHit { source, port, protocol: Protocol::Tcp, at, hits: 1 }
+    ScanHit { source, port, protocol: Protocol::Tcp, kinds: ProbeKinds::default(), at, hits: 1 }
 }
 
 #[test]
@@ -320,7 +322,12 @@ fn p15_records_written_after_the_sandbox_closed_are_served_also_when_the_store_g
         source: "203.0.113.9/32".parse().unwrap(),
         since: now(),
         until: Some(now().plus(Duration::from_hours(1))),
-        reason: BanReason::Scan { hits: 412, ports: 27, window_seconds: 300 },
+        reason: BanReason::Scan {
+            shape: ScanShape::Volume,
+            hits: 412,
+            window_seconds: 300,
+            evidence: Evidence { ports: 27, ..Evidence::default() },
+        },
         author: "auto".into(),
     };
     store.put_ban(ban.clone()).unwrap();

@@ -44,6 +44,15 @@ pub enum EventKind {
         worker: String,
         cause: String,
     },
+    /// The wall clock was put forward (positive) or back; blocks kept the time that they had left.
+    ClockStepped {
+        seconds: i64,
+    },
+    /// All scan records were removed by hand.
+    ScansCleared {
+        records: u64,
+        author: String,
+    },
     LinkChanged {
         device: String,
         up: bool,

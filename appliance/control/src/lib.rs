@@ -10,11 +10,12 @@ pub mod frame;
 pub mod message;
 pub mod report;
 pub mod scan;
+pub mod scan_query;
 mod time;
 
-pub use ban::{Ban, BanReason};
+pub use ban::{Ban, BanReason, Evidence, Offences, ScanShape};
 pub use event::{Event, EventKind};
 pub use message::{Refusal, Reply, Request};
 pub use report::StatusReport;
-pub use scan::{Day, Protocol, ScanHit, ScanRecord};
+pub use scan::{Day, ProbeKind, ProbeKinds, Protocol, ScanHit, ScanRecord};
 pub use time::UnixMillis;

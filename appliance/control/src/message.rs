@@ -1,5 +1,6 @@
 //! Requests and replies.
 
+use crate::scan_query::{DayRange, PortTotal, ScanFilter, ScanPage, ScanSummary, SourceTotal, Top, TrendDay};
 use crate::{Ban, Event, StatusReport};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,28 @@ pub enum Request {
     },
     /// Read the policy file again.
     Reload,
+    ScanSummary {
+        days: DayRange,
+    },
+    ScanTrend {
+        days: DayRange,
+    },
+    ScanSources {
+        days: DayRange,
+        limit: u32,
+    },
+    ScanPorts {
+        days: DayRange,
+        limit: u32,
+    },
+    /// `after`: [`ScanPage::next`] of the page before.
+    ScanRecords {
+        filter: ScanFilter,
+        after: Option<String>,
+        limit: u32,
+    },
+    /// Removes every scan record for good; settings, blocks and events stay.
+    ScanClear,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +92,25 @@ pub enum Reply {
         revision: u64,
         changes: Vec<String>,
         warnings: Vec<String>,
+    },
+    ScanSummary {
+        summary: ScanSummary,
+    },
+    /// One entry per day, oldest first, also for days without a scan.
+    ScanTrend {
+        days: Vec<TrendDay>,
+    },
+    ScanSources {
+        sources: Top<SourceTotal>,
+    },
+    ScanPorts {
+        ports: Top<PortTotal>,
+    },
+    ScanRecords {
+        page: ScanPage,
+    },
+    ScansCleared {
+        records: u64,
     },
     Refused {
         refusal: Refusal,

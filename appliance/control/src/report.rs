@@ -82,6 +82,41 @@ pub struct ScanStatus {
     pub counters: Vec<(String, u64)>,
     /// Hits that were seen and could not be recorded: ring full, queue full, table full.
     pub lost: u64,
+    /// Sources that the detector watches now.
+    #[serde(default)]
+    pub sources: u64,
+    /// Sources that were forgotten because the detector watches only so many.
+    #[serde(default)]
+    pub sources_forgotten: u64,
+    /// `None`: the policy has no auto-block.
+    #[serde(default)]
+    pub auto_block: Option<AutoBlockStatus>,
+    #[serde(default)]
+    pub geoip: Vec<GeoipStatus>,
+}
+
+/// Whether scanning sources are blocked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoBlockStatus {
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// `any` or `spoof-proof`.
+    pub evidence: String,
+    /// Why it does not block although the policy asks for it; `None` when it does.
+    pub suspended: Option<String>,
+}
+
+/// One GeoIP database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeoipStatus {
+    /// As the policy names it.
+    pub file: String,
+    /// `city`, `country`, `isp` or `asn`.
+    pub kind: String,
+    /// When its maker built it.
+    pub built: Option<UnixMillis>,
+    /// Why it, or its newest version, is not in use.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]

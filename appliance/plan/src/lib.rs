@@ -14,7 +14,10 @@ pub mod scan;
 pub use changes::{Changes, LinkChange, Observed, ObservedLink};
 pub use diff::describe;
 pub use interface::{Addressing, InterfacePlan, Mac, PciAddress, RoutePlan};
-pub use scan::{AutoBlock, AutoBlockMode, ScanDevices, ScanPlan, SourceGroup};
+pub use scan::{
+    AutoBlock, AutoBlockMode, DistinctLimit, EstablishedFlows, EvidenceRule, GeoipFile, GeoipKind, Ladder,
+    ScanDevices, ScanPlan, Shapes, SourceGroup,
+};
 
 use std::net::SocketAddr;
 
@@ -27,6 +30,7 @@ pub struct Plan {
     pub ruleset: nft::Ruleset,
     /// `None`: scan awareness is off and the TC program only drops banned sources.
     pub scan: Option<ScanPlan>,
+    pub geoip: Vec<GeoipFile>,
     pub status: Option<StatusPlan>,
 }
 

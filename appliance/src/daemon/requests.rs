@@ -22,6 +22,12 @@ impl Daemon {
             Request::Unblock { source } => self.unblock(source, author).await,
             Request::Plan { policy, file } => self.plan(&file, policy).await,
             Request::Apply { policy, file } => self.apply(&file, policy).await,
+            Request::ScanSummary { .. }
+            | Request::ScanTrend { .. }
+            | Request::ScanSources { .. }
+            | Request::ScanPorts { .. }
+            | Request::ScanRecords { .. }
+            | Request::ScanClear => refused("this daemon does not answer questions about scans".to_owned()),
             Request::Reload => match self.reload().await {
                 Ok(done) => {
                     Reply::Applied { revision: done.revision, changes: done.changes, warnings: done.warnings }

@@ -117,11 +117,18 @@ fn newest(
 mod tests {
     use super::super::sample::{self, NOW};
     use super::*;
-    use glacis_control::{Protocol, ScanHit};
+    use glacis_control::{ProbeKinds, Protocol, ScanHit};
     use glacis_store::{Bounds, Store};
 
     fn hit(port: u16, at: UnixMillis) -> ScanHit {
-        ScanHit { source: "203.0.113.9".parse().unwrap(), port, protocol: Protocol::Tcp, at, hits: 2 }
+        ScanHit {
+            source: "203.0.113.9".parse().unwrap(),
+            port,
+            protocol: Protocol::Tcp,
+            kinds: ProbeKinds::default(),
+            at,
+            hits: 2,
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use super::records::Recent;
 use glacis_control::report::{
     FirewallState, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus, StoreStatus, WorkerStatus,
 };
-use glacis_control::{Ban, BanReason, Day, Event, EventKind, Protocol, ScanRecord, StatusReport, UnixMillis};
+use glacis_control::{
+    Ban, BanReason, Day, Event, EventKind, Evidence, ProbeKind, ProbeKinds, Protocol, ScanRecord, ScanShape,
+    StatusReport, UnixMillis,
+};
 
 /// 2026-11-21 12:00:00 UTC.
 pub const NOW: UnixMillis = UnixMillis(1_795_262_400_000);
@@ -42,6 +45,7 @@ pub fn report() -> StatusReport {
             attachment: "tcx".into(),
             counters: vec![("packets".into(), 1_204_311), ("dropped".into(), 9120)],
             lost: 3,
+            ..ScanStatus::default()
         },
         bans_active: 2,
         store: StoreStatus {
@@ -62,7 +66,12 @@ pub fn ban(source: &str) -> Ban {
         source: source.parse().unwrap(),
         since: before(480),
         until: Some(NOW.plus(std::time::Duration::from_mins(52))),
-        reason: BanReason::Scan { hits: 412, ports: 27, window_seconds: 300 },
+        reason: BanReason::Scan {
+            shape: ScanShape::Volume,
+            hits: 412,
+            window_seconds: 300,
+            evidence: Evidence { ports: 27, ..Evidence::default() },
+        },
         author: "auto".into(),
     }
 }
@@ -85,6 +94,7 @@ pub fn recent() -> Recent {
             source: "203.0.113.9".parse().unwrap(),
             port: 3389,
             protocol: Protocol::Tcp,
+            kinds: ProbeKinds::of(ProbeKind::Syn),
             hits: 18,
             first: before(700),
             last: before(480),

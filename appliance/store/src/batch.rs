@@ -106,11 +106,18 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use glacis_control::Protocol;
+    use glacis_control::{ProbeKinds, Protocol};
 
     fn hit(port: u16, at: u64) -> ScanHit {
         let source = "192.0.2.1".parse().unwrap();
-        ScanHit { source, port, protocol: Protocol::Udp, at: UnixMillis(at), hits: 1 }
+        ScanHit {
+            source,
+            port,
+            protocol: Protocol::Udp,
+            kinds: ProbeKinds::default(),
+            at: UnixMillis(at),
+            hits: 1,
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@
 //!         "policy-revision"  u64  counts applied policies
 //! ```
 
-use glacis_control::{Ban, BanReason, Day, Event, EventKind, Protocol, ScanHit, ScanRecord, UnixMillis};
+use glacis_control::{
+    Ban, BanReason, Day, Event, EventKind, ProbeKinds, Protocol, ScanHit, ScanRecord, UnixMillis,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -137,6 +139,7 @@ impl ScanKey {
             source: self.source(),
             port: self.port(),
             protocol,
+            kinds: ProbeKinds::default(),
             hits: tally.hits,
             first: UnixMillis(day_start + u64::from(tally.first_ms)),
             last: UnixMillis(day_start + u64::from(tally.last_ms)),
@@ -315,6 +318,7 @@ mod tests {
             source: source.parse().unwrap(),
             port: 22,
             protocol: Protocol::Tcp,
+            kinds: ProbeKinds::default(),
             at: UnixMillis(at),
             hits: 3,
         }

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
-use glacis_control::{Ban, BanReason, EventKind, Protocol, ScanHit, UnixMillis};
+use glacis_control::{Ban, BanReason, EventKind, ProbeKinds, Protocol, ScanHit, UnixMillis};
 use glacis_store::{BanChange, Batch, Bounds, ScanFilter, Store, StoreReader};
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -40,7 +40,14 @@ fn small_bounds() -> Bounds {
 fn batch(number: u32) -> Batch {
     let source = Ipv4Addr::from_bits(0x0a00_0000 + number);
     let at = UnixMillis(u64::from(number) * 1000);
-    let hit = |port| ScanHit { source: source.into(), port, protocol: Protocol::Tcp, at, hits: 1 };
+    let hit = |port| ScanHit {
+        source: source.into(),
+        port,
+        protocol: Protocol::Tcp,
+        kinds: ProbeKinds::default(),
+        at,
+        hits: 1,
+    };
     let ban = Ban {
         source: source.to_string().parse::<Ipv4Addr>().map(ipnet::Ipv4Net::from).unwrap().into(),
         since: at,
@@ -156,6 +163,7 @@ fn a_reader_in_another_process_follows_the_growing_map() {
             source: Ipv4Addr::from_bits(step).into(),
             port,
             protocol: Protocol::Udp,
+            kinds: ProbeKinds::default(),
             at: UnixMillis(0),
             hits: 1,
         });
@@ -176,7 +184,14 @@ fn a_full_store_drops_scans_and_still_takes_bans_until_retention_makes_room() {
     let store = Store::open(dir.path(), small_bounds()).unwrap();
     let hits = |source: u32, at| -> Vec<_> {
         let source = Ipv4Addr::from_bits(source).into();
-        let hit = |port| ScanHit { source, port, protocol: Protocol::Tcp, at: UnixMillis(at), hits: 1 };
+        let hit = |port| ScanHit {
+            source,
+            port,
+            protocol: Protocol::Tcp,
+            kinds: ProbeKinds::default(),
+            at: UnixMillis(at),
+            hits: 1,
+        };
         (0..4000).map(hit).collect()
     };
     let full_at = (0..1000).find(|source| store.record(&hits(*source, 0)).unwrap() > 0).unwrap();

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
-use glacis_control::{Ban, BanReason, Day, EventKind, Protocol, ScanHit, UnixMillis};
+use glacis_control::{
+    Ban, BanReason, Day, EventKind, Evidence, ProbeKinds, Protocol, ScanHit, ScanShape, UnixMillis,
+};
 use glacis_store::{BanChange, Batch, Bounds, ScanFilter, Store, StoreError, StoreReader};
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -18,7 +20,14 @@ fn open(dir: &Path) -> Store {
 
 fn hit(source: &str, port: u16, at: u64) -> ScanHit {
     let source = source.parse().unwrap();
-    ScanHit { source, port, protocol: Protocol::Tcp, at: UnixMillis(at), hits: 1 }
+    ScanHit {
+        source,
+        port,
+        protocol: Protocol::Tcp,
+        kinds: ProbeKinds::default(),
+        at: UnixMillis(at),
+        hits: 1,
+    }
 }
 
 fn ban(source: &str, until: Option<u64>) -> Ban {
@@ -26,7 +35,12 @@ fn ban(source: &str, until: Option<u64>) -> Ban {
         source: source.parse().unwrap(),
         since: UnixMillis(NOON),
         until: until.map(UnixMillis),
-        reason: BanReason::Scan { hits: 12, ports: 4, window_seconds: 60 },
+        reason: BanReason::Scan {
+            shape: ScanShape::Volume,
+            hits: 12,
+            window_seconds: 60,
+            evidence: Evidence { ports: 4, ..Evidence::default() },
+        },
         author: "auto".into(),
     }
 }

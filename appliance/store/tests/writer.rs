@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
-use glacis_control::{Ban, BanReason, EventKind, Protocol, ScanHit, UnixMillis};
+use glacis_control::{Ban, BanReason, EventKind, ProbeKinds, Protocol, ScanHit, UnixMillis};
 use glacis_store::{
     BanChange, Batch, Bounds, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, ScanFilter, Store, Writer,
 };
@@ -19,7 +19,14 @@ fn writer(dir: &Path) -> Writer {
 
 fn hit(source: u32, port: u16) -> ScanHit {
     let source = Ipv4Addr::from_bits(source).into();
-    ScanHit { source, port, protocol: Protocol::Tcp, at: UnixMillis(1), hits: 1 }
+    ScanHit {
+        source,
+        port,
+        protocol: Protocol::Tcp,
+        kinds: ProbeKinds::default(),
+        at: UnixMillis(1),
+        hits: 1,
+    }
 }
 
 fn ban_batch(last_octet: u8) -> Batch {

@@ -2,7 +2,9 @@
 
 use glacis_control::Protocol::{Tcp, Udp};
 use glacis_control::report::{FirewallState, PolicySource, PolicyStatus};
-use glacis_control::{Ban, BanReason, EventKind, ScanHit, StatusReport, UnixMillis};
+use glacis_control::{
+    Ban, BanReason, EventKind, Evidence, ProbeKinds, ScanHit, ScanShape, StatusReport, UnixMillis,
+};
 use glacis_store::{Bounds, Store};
 use glacis_tests::status_worker::{StatusWorker, now, report};
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ fn fill(store: &Store) -> u64 {
         source: source.parse().expect("written as an address"),
         port,
         protocol,
+        kinds: ProbeKinds::default(),
         at: ago(minutes),
         hits,
     };
@@ -103,7 +106,12 @@ fn fill(store: &Store) -> u64 {
     store
         .append_event(&EventKind::PolicyApplied { revision: 12, changes: 3 }, ago(207))
         .expect("a new store takes records");
-    let scan = |hits, ports| BanReason::Scan { hits, ports, window_seconds: 300 };
+    let scan = |hits, ports| BanReason::Scan {
+        shape: ScanShape::Volume,
+        hits,
+        window_seconds: 300,
+        evidence: Evidence { ports, ..Evidence::default() },
+    };
     let bans = [
         ("203.0.113.41/32", 18, Some(42), scan(412, 27), "auto"),
         ("198.51.100.200/32", 9, Some(51), scan(1204, 1), "auto"),

@@ -62,6 +62,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
         interfaces,
         ruleset: Ruleset { tables: vec![table] },
         scan,
+        geoip: vec![],
         status: policy.status.as_ref().map(|status| StatusPlan { listen: status.listen() }),
     };
     warnings.sort_by_key(|warning| warning.span().offset());

@@ -4,7 +4,9 @@ use super::CompileError;
 use super::bind::Bindings;
 use super::scope::Scope;
 use crate::{AutoBlock as PolicyAutoBlock, Facts, Scan, Traffic};
-use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanDevices, ScanPlan};
+use glacis_plan::{
+    Addressing, AutoBlock, EstablishedFlows, EvidenceRule, InterfacePlan, ScanDevices, ScanPlan, Shapes,
+};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -25,6 +27,9 @@ pub(super) fn compile(
         threshold: block.threshold,
         window: block.window,
         duration: block.duration,
+        evidence: EvidenceRule::Any,
+        ladder: None,
+        established: EstablishedFlows::Drop,
         group: block.group,
         never: never(scope, facts, interfaces, block, errors),
     });
@@ -33,6 +38,8 @@ pub(super) fn compile(
         retention: scan.retention,
         exposed_tcp: exposed_tcp.into_iter().collect(),
         exposed_udp: exposed_udp.into_iter().collect(),
+        stealth: true,
+        shapes: Shapes::default(),
         auto_block,
     })
 }

@@ -190,6 +190,8 @@ fn tone(kind: &EventKind) -> Tone {
         EventKind::PolicyApplied { .. } | EventKind::LinkChanged { up: true, .. } => Tone::Good,
         EventKind::CoreStarted { .. }
         | EventKind::WouldBlock { .. }
+        | EventKind::ScansCleared { .. }
+        | EventKind::ClockStepped { .. }
         | EventKind::SourceUnblocked { .. }
         | EventKind::BanExpired { .. } => Tone::Plain,
     }
