@@ -1,7 +1,7 @@
 //! What is committed together.
 
 use crate::layout::{ScanKey, Tally};
-use glacis_control::{Ban, Event, EventKind, ScanHit, UnixMillis};
+use glacis_control::{Ban, Event, EventKind, Offences, ScanHit, UnixMillis};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -12,6 +12,8 @@ pub struct Batch {
     pub hits: Vec<ScanHit>,
     /// In this order.
     pub bans: Vec<BanChange>,
+    /// In this order.
+    pub offences: Vec<OffenceChange>,
     /// Get ascending ids in this order.
     pub events: Vec<(UnixMillis, EventKind)>,
     /// The revision of the policy that now runs.
@@ -22,6 +24,14 @@ pub struct Batch {
 pub enum BanChange {
     /// Replaces the ban of the same prefix.
     Put(Ban),
+    Remove(IpNet),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OffenceChange {
+    /// Replaces what is known about the same prefix.
+    Put(Offences),
+    /// Forgiven.
     Remove(IpNet),
 }
 
@@ -126,7 +136,10 @@ mod tests {
         assert!(pending.add(&hit(53, 10), 1));
         assert!(pending.add(&hit(53, 4), 1));
         assert!(!pending.add(&hit(54, 4), 1));
-        assert_eq!(pending.take().0[0].1, Tally { hits: 2, first_ms: 4, last_ms: 10 });
+        assert_eq!(
+            pending.take().0[0].1,
+            Tally { hits: 2, first_ms: 4, last_ms: 10, kinds: ProbeKinds::default() }
+        );
         assert!(pending.is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Fault, StoreError};
 use crate::layout::{self, LAYOUT_VERSION, META_LAYOUT};
-use crate::tables::{BANS, EVENTS, META, SCANS, TABLE_COUNT, Table, Tables};
+use crate::tables::{BANS, EVENTS, META, OFFENCES, PLACES, SCANS, TABLE_COUNT, Table, Tables};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Env, EnvFlags, EnvInfo, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use std::fs;
@@ -241,31 +241,41 @@ fn refuse_layout(env: &Env<WithoutTls>, dir: &Path) -> Result<(), StoreError> {
 }
 
 fn create_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> {
-    let create = || -> Result<[Table; 4], heed::Error> {
+    let create = || -> Result<[Table; 6], heed::Error> {
         let txn = env.write_txn()?;
         let created = env.create_databases_and_commit(txn, |opener, txn| {
             let mut create = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let tables = [create(SCANS)?, create(BANS)?, create(EVENTS)?, create(META)?];
+            let tables = [
+                create(SCANS)?,
+                create(BANS)?,
+                create(EVENTS)?,
+                create(META)?,
+                create(OFFENCES)?,
+                create(PLACES)?,
+            ];
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
         })?;
         Ok(created.unwrap_commit())
     };
-    let [scans, bans, events, meta] = create().map_err(|source| open_error(dir, source))?;
-    Ok(Tables { scans, bans, events, meta })
+    let [scans, bans, events, meta, offences, places] = create().map_err(|source| open_error(dir, source))?;
+    Ok(Tables { scans, bans, events, meta, offences, places })
 }
 
 fn open_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> {
-    let open = || -> Result<[Option<Table>; 4], heed::Error> {
+    let open = || -> Result<[Option<Table>; 6], heed::Error> {
         let txn = env.read_txn()?;
         let opened = env.open_databases_and_commit(txn, |opener, txn| {
             let open = |name| opener.database_options().types::<Bytes, Bytes>().name(name).open(txn);
-            let tables = [open(SCANS)?, open(BANS)?, open(EVENTS)?, open(META)?];
+            let tables =
+                [open(SCANS)?, open(BANS)?, open(EVENTS)?, open(META)?, open(OFFENCES)?, open(PLACES)?];
             Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
         })?;
         Ok(opened.unwrap_commit())
     };
     match open().map_err(|source| open_error(dir, source))? {
-        [Some(scans), Some(bans), Some(events), Some(meta)] => Ok(Tables { scans, bans, events, meta }),
+        [Some(scans), Some(bans), Some(events), Some(meta), Some(offences), Some(places)] => {
+            Ok(Tables { scans, bans, events, meta, offences, places })
+        }
         _ => Err(StoreError::Missing { path: dir.to_owned() }),
     }
 }

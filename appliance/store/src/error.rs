@@ -37,6 +37,8 @@ pub enum StoreError {
     Lmdb { step: &'static str, source: heed::Error },
     #[error("store: {step} met a record it cannot read: {source}")]
     Record { step: &'static str, source: RecordError },
+    #[error("this is no place in a listing; begin again without it")]
+    Cursor,
     #[error("the store is full at {bytes_max} bytes; shorten the retention or raise the bound")]
     Full { bytes_max: usize },
     #[error("the store's memory map is lost; restart the process. Committed data is safe on disk")]

@@ -24,8 +24,9 @@
 //!         "policy-revision"  u64  counts applied policies
 //! ```
 
+use glacis_control::scan_query::Location;
 use glacis_control::{
-    Ban, BanReason, Day, Event, EventKind, ProbeKinds, Protocol, ScanHit, ScanRecord, UnixMillis,
+    Ban, BanReason, Day, Event, EventKind, Offences, ProbeKinds, Protocol, ScanHit, ScanRecord, UnixMillis,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -33,10 +34,11 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Raised with every change that an older version would misread.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 pub(crate) const META_LAYOUT: &[u8] = b"layout";
 pub(crate) const META_NEXT_EVENT: &[u8] = b"next-event";
+pub(crate) const META_RETENTION: &[u8] = b"retention";
 pub(crate) const META_REVISION: &[u8] = b"policy-revision";
 
 const DAY_MILLIS: u64 = 86_400_000;
@@ -45,7 +47,7 @@ const DAY_BYTES: usize = 4;
 const SCAN_KEY_BYTES: usize = 23;
 /// Where the port begins in the key of a scan.
 const PORT_AT: usize = 21;
-const TALLY_BYTES: usize = 16;
+const TALLY_BYTES: usize = 18;
 /// Stands for a ban without end; no clock reaches it.
 const PERMANENT: u64 = u64::MAX;
 
@@ -67,6 +69,10 @@ pub struct ScanKey([u8; SCAN_KEY_BYTES]);
 impl ScanKey {
     pub fn of(hit: &ScanHit) -> Self {
         Self::new(Day::of(hit.at), hit.source, hit.protocol.number(), hit.port)
+    }
+
+    pub fn of_record(record: &ScanRecord) -> Self {
+        Self::new(record.day, record.source, record.protocol.number(), record.port)
     }
 
     /// The lowest key of a day and an address.
@@ -115,6 +121,10 @@ impl ScanKey {
         &self.0[..PORT_AT]
     }
 
+    pub fn day_and_source(&self) -> &[u8] {
+        &self.0[..20]
+    }
+
     pub fn port(&self) -> u16 {
         u16::from_be_bytes([self.0[PORT_AT], self.0[PORT_AT + 1]])
     }
@@ -139,7 +149,7 @@ impl ScanKey {
             source: self.source(),
             port: self.port(),
             protocol,
-            kinds: ProbeKinds::default(),
+            kinds: tally.kinds,
             hits: tally.hits,
             first: UnixMillis(day_start + u64::from(tally.first_ms)),
             last: UnixMillis(day_start + u64::from(tally.last_ms)),
@@ -155,13 +165,14 @@ pub struct Tally {
     pub first_ms: u32,
     /// Since the day began.
     pub last_ms: u32,
+    pub kinds: ProbeKinds,
 }
 
 impl Tally {
     pub fn of(hit: &ScanHit) -> Self {
         // Below 86,400,000, which a u32 holds.
         let of_day = (hit.at.0 % DAY_MILLIS) as u32;
-        Self { hits: hit.hits, first_ms: of_day, last_ms: of_day }
+        Self { hits: hit.hits, first_ms: of_day, last_ms: of_day, kinds: hit.kinds }
     }
 
     #[must_use]
@@ -170,6 +181,7 @@ impl Tally {
             hits: self.hits.saturating_add(other.hits),
             first_ms: self.first_ms.min(other.first_ms),
             last_ms: self.last_ms.max(other.last_ms),
+            kinds: self.kinds.with(other.kinds),
         }
     }
 
@@ -177,18 +189,20 @@ impl Tally {
         let mut value = [0; TALLY_BYTES];
         value[..8].copy_from_slice(&self.hits.to_be_bytes());
         value[8..12].copy_from_slice(&self.first_ms.to_be_bytes());
-        value[12..].copy_from_slice(&self.last_ms.to_be_bytes());
+        value[12..16].copy_from_slice(&self.last_ms.to_be_bytes());
+        value[16..].copy_from_slice(&self.kinds.bits().to_be_bytes());
         value
     }
 
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
         let value: &[u8; TALLY_BYTES] =
             bytes.try_into().map_err(|_| RecordError::Length { what: "a scan", bytes: bytes.len() })?;
-        let [h0, h1, h2, h3, h4, h5, h6, h7, f0, f1, f2, f3, l0, l1, l2, l3] = *value;
+        let [h0, h1, h2, h3, h4, h5, h6, h7, f0, f1, f2, f3, l0, l1, l2, l3, k0, k1] = *value;
         Ok(Self {
             hits: u64::from_be_bytes([h0, h1, h2, h3, h4, h5, h6, h7]),
             first_ms: u32::from_be_bytes([f0, f1, f2, f3]),
             last_ms: u32::from_be_bytes([l0, l1, l2, l3]),
+            kinds: ProbeKinds::from_bits(u16::from_be_bytes([k0, k1])),
         })
     }
 }
@@ -271,6 +285,34 @@ pub(crate) fn parse_ban(key: &[u8], value: &[u8]) -> Result<Ban, RecordError> {
     })
 }
 
+pub(crate) fn location_value(location: &Location) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec(location).map_err(|source| RecordError::Json { what: "a location", source })
+}
+
+pub(crate) fn parse_location(value: &[u8]) -> Result<Location, RecordError> {
+    serde_json::from_slice(value).map_err(|source| RecordError::Json { what: "a location", source })
+}
+
+pub(crate) fn offences_value(offences: &Offences) -> [u8; 12] {
+    let mut value = [0; 12];
+    value[..4].copy_from_slice(&offences.count.to_be_bytes());
+    let until = offences.until.map_or(PERMANENT, |until| until.0.min(PERMANENT - 1));
+    value[4..].copy_from_slice(&until.to_be_bytes());
+    value
+}
+
+pub(crate) fn parse_offences(key: &[u8], value: &[u8]) -> Result<Offences, RecordError> {
+    const WHAT: &str = "offences";
+    let (count, until) =
+        value.split_first_chunk().ok_or(RecordError::Length { what: WHAT, bytes: value.len() })?;
+    let until = parse_u64(WHAT, until)?;
+    Ok(Offences {
+        source: parse_ban_key(key)?,
+        count: u32::from_be_bytes(*count),
+        until: (until != PERMANENT).then_some(UnixMillis(until)),
+    })
+}
+
 pub(crate) fn event_value(at: UnixMillis, kind: &EventKind) -> Result<Vec<u8>, RecordError> {
     let mut value = Vec::with_capacity(128);
     value.extend(at.0.to_be_bytes());
@@ -312,6 +354,7 @@ fn split_u64<'a>(what: &'static str, bytes: &'a [u8]) -> Result<(u64, &'a [u8]),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glacis_control::ProbeKind;
 
     fn hit(source: &str, at: u64) -> ScanHit {
         ScanHit {
@@ -341,7 +384,7 @@ mod tests {
         expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 1]);
         expected.extend([6, 0, 22]);
         assert_eq!(ScanKey::of(&hit).bytes(), expected);
-        assert_eq!(Tally::of(&hit).bytes(), [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 3, 4, 0, 0, 3, 4]);
+        assert_eq!(Tally::of(&hit).bytes(), [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 3, 4, 0, 0, 3, 4, 0, 0]);
     }
 
     #[test]
@@ -367,9 +410,11 @@ mod tests {
 
     #[test]
     fn merged_tallies_add_hits_and_span_both() {
-        let early = Tally { hits: 1, first_ms: 5, last_ms: 6 };
-        let late = Tally { hits: u64::MAX, first_ms: 7, last_ms: 9 };
-        assert_eq!(late.merged(early), Tally { hits: u64::MAX, first_ms: 5, last_ms: 9 });
+        let kinds = |kind| ProbeKinds::of(kind);
+        let early = Tally { hits: 1, first_ms: 5, last_ms: 6, kinds: kinds(ProbeKind::Syn) };
+        let late = Tally { hits: u64::MAX, first_ms: 7, last_ms: 9, kinds: kinds(ProbeKind::Fin) };
+        let both = kinds(ProbeKind::Syn).with(kinds(ProbeKind::Fin));
+        assert_eq!(late.merged(early), Tally { hits: u64::MAX, first_ms: 5, last_ms: 9, kinds: both });
     }
 
     #[test]

@@ -26,16 +26,17 @@ mod environment;
 mod error;
 pub mod layout;
 mod query;
+mod questions;
 mod reader;
 mod store;
 mod tables;
 mod writer;
 
-pub use batch::{Applied, BanChange, Batch};
+pub use batch::{Applied, BanChange, Batch, OffenceChange};
 pub use error::StoreError;
-pub use query::{ScanFilter, Scans, SourceTotal, TopSources};
+pub use query::{ScanFilter, Scans};
 pub use reader::{StoreReader, Totals};
-pub use store::Store;
+pub use store::{Locate, RETENTION_DEFAULT, Store};
 pub use writer::{
     Acknowledge, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, QueueFull, Writer, WriterHandle,
 };

@@ -2,11 +2,15 @@
 
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::query::{self, ScanFilter, Scans, TopSources};
+use crate::layout::ScanKey;
+use crate::query::{self, ScanFilter, Scans};
+use crate::questions;
 use crate::tables::Tables;
 use crate::{StoreError, layout};
-use glacis_control::{Ban, Day, Event};
-use std::ops::RangeInclusive;
+use glacis_control::scan_query::{
+    DayRange, PortTotal, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
+};
+use glacis_control::{Ban, Day, Event, Offences};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,10 +53,63 @@ impl StoreReader {
         self.environment.read("reading scans", |tables, txn| query::scans(tables.scans, txn, filter, limit))
     }
 
-    /// The `n` sources with the most hits over the days, the busiest first.
-    pub fn top_sources(&self, days: RangeInclusive<Day>, n: usize) -> Result<TopSources, StoreError> {
+    /// The three cards, with the period before.
+    pub fn summary(&self, days: DayRange) -> Result<ScanSummary, StoreError> {
+        self.environment.read("summing up scans", |tables, txn| questions::summary(tables, txn, days))
+    }
+
+    /// One for each day of the range, the oldest first; days without scans are zero.
+    pub fn trend(&self, days: DayRange) -> Result<Vec<TrendDay>, StoreError> {
+        self.environment.read("reading the trend", |tables, txn| questions::trend(tables, txn, days))
+    }
+
+    /// The `n` sources with the most hits over the days; equal ones by ascending address.
+    pub fn top_sources(&self, days: DayRange, n: usize) -> Result<Top<SourceTotal>, StoreError> {
+        self.environment.read("adding up sources", |tables, txn| questions::top_sources(tables, txn, days, n))
+    }
+
+    /// The `n` ports with the most hits over the days.
+    pub fn top_ports(&self, days: DayRange, n: usize) -> Result<Top<PortTotal>, StoreError> {
+        self.environment.read("adding up ports", |tables, txn| questions::top_ports(tables, txn, days, n))
+    }
+
+    /// At most `limit` records that pass the filter, those that follow `after`: what an earlier page gave as `next`.
+    pub fn page(
+        &self,
+        filter: &glacis_control::scan_query::ScanFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ScanPage, StoreError> {
+        let after = after.map(|text| questions::parse_cursor(text).ok_or(StoreError::Cursor)).transpose()?;
         self.environment
-            .read("adding up sources", |tables, txn| query::top_sources(tables.scans, txn, &days, n))
+            .read("listing scans", |tables, txn| questions::page(tables, txn, filter, after, limit))
+    }
+
+    /// At most so many records, last seen first, of the newest two days that have any.
+    pub fn newest(&self, limit: usize) -> Result<Vec<ScanRow>, StoreError> {
+        self.environment.read("reading the newest scans", |tables, txn| questions::newest(tables, txn, limit))
+    }
+
+    /// The newest day that has records.
+    pub fn newest_day(&self) -> Result<Option<Day>, StoreError> {
+        self.environment.read("looking for the newest day", |tables, txn| {
+            let last = tables.scans.last(txn)?;
+            Ok(last.map(|(key, _)| ScanKey::parse(key)).transpose()?.map(|key| key.day()))
+        })
+    }
+
+    /// In the order of their prefixes.
+    pub fn offences(&self) -> Result<Vec<Offences>, StoreError> {
+        self.environment.read("reading offences", |tables, txn| {
+            tables
+                .offences
+                .iter(txn)?
+                .map(|entry| {
+                    let (key, value) = entry?;
+                    Ok(layout::parse_offences(key, value)?)
+                })
+                .collect::<Result<_, Fault>>()
+        })
     }
 
     /// Newest first.

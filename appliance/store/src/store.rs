@@ -7,10 +7,12 @@ use crate::layout::{self, ScanKey};
 use crate::tables::Tables;
 use crate::{Applied, BanChange, Batch, Bounds, StoreError, StoreReader};
 use glacis_control::report::StoreStatus;
+use glacis_control::scan_query::Location;
 use glacis_control::{Ban, Day, Event, EventKind, ScanHit, UnixMillis};
 use heed::RwTxn;
 use ipnet::IpNet;
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +23,16 @@ use std::time::Duration;
 const RETAIN_STEP: usize = 4096;
 /// Locked by the process that writes, for as long as it lives.
 const WRITER_LOCK: &str = "writer.lock";
+
+/// Until another one is given.
+pub const RETENTION_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+
+/// Tells where an address is. Asked once for a source and a day, while a transaction is open: it must not block.
+pub type Locate<'a> = &'a dyn Fn(IpAddr) -> Location;
+
+fn nowhere(_: IpAddr) -> Location {
+    Location::default()
+}
 
 /// An open store that can write. All calls block on the disk; [`Writer`](crate::Writer) runs one on a thread.
 #[derive(Debug)]
@@ -67,19 +79,23 @@ impl Store {
     /// Commits the batch in one transaction. When it does not fit, its hits are dropped and counted and the
     /// rest is committed from the reserve; [`StoreError::Full`] when even that has no room.
     pub fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
-        let mut applied = self.apply_all(std::slice::from_ref(batch))?;
+        let mut applied = self.apply_all(std::slice::from_ref(batch), &nowhere)?;
         // One batch gives one outcome.
         Ok(applied.pop().unwrap_or_default())
     }
 
     /// Commits all batches in one transaction, with one outcome for each.
-    pub(crate) fn apply_all(&self, batches: &[Batch]) -> Result<Vec<Applied>, StoreError> {
+    pub(crate) fn apply_all(
+        &self,
+        batches: &[Batch],
+        locate: Locate<'_>,
+    ) -> Result<Vec<Applied>, StoreError> {
         let tallies: Vec<Tallies> = batches.iter().map(|batch| batch.hits.iter().collect()).collect();
         if tallies.iter().any(|tallies| !tallies.is_empty()) {
             let bytes_max = self.bounds.scan_bytes_max();
             let outcome = self.environment.write("committing a batch", bytes_max, |tables, txn| {
                 for tallies in &tallies {
-                    tables.add_scans(txn, tallies)?;
+                    tables.add_scans(txn, tallies, locate)?;
                 }
                 self.change_all(tables, txn, batches)
             });
@@ -111,17 +127,22 @@ impl Store {
     /// Commits hits in one transaction: counts add up, first and last widen. Returns how many records were
     /// dropped because the store is full.
     pub fn record(&self, hits: &[ScanHit]) -> Result<u64, StoreError> {
-        self.record_tallies(&hits.iter().collect())
+        self.record_tallies(&hits.iter().collect(), &nowhere)
     }
 
-    pub(crate) fn record_tallies(&self, tallies: &Tallies) -> Result<u64, StoreError> {
+    /// [`Self::record`] that asks for the location of every source that is new on its day.
+    pub fn record_located(&self, hits: &[ScanHit], locate: Locate<'_>) -> Result<u64, StoreError> {
+        self.record_tallies(&hits.iter().collect(), locate)
+    }
+
+    pub(crate) fn record_tallies(&self, tallies: &Tallies, locate: Locate<'_>) -> Result<u64, StoreError> {
         if tallies.is_empty() {
             return Ok(0);
         }
         let bytes_max = self.bounds.scan_bytes_max();
         let outcome = self
             .environment
-            .write("recording scans", bytes_max, |tables, txn| tables.add_scans(txn, tallies));
+            .write("recording scans", bytes_max, |tables, txn| tables.add_scans(txn, tallies, locate));
         match outcome {
             Ok(()) => Ok(0),
             Err(StoreError::Full { .. }) => Ok(self.count_dropped(tallies)),
@@ -182,7 +203,7 @@ impl Store {
 
     /// Removes the scans of days that ended, and the events that happened, `retention` ago or earlier.
     /// Works in transactions of at most 4096 records. Returns how many went.
-    pub fn retain(&self, now: UnixMillis, retention: Duration) -> Result<u64, StoreError> {
+    pub fn retain(&self, now: UnixMillis, retention: Option<Duration>) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
             match self.retain_step(now, retention)? {
@@ -192,7 +213,12 @@ impl Store {
         }
     }
 
-    pub(crate) fn retain_step(&self, now: UnixMillis, retention: Duration) -> Result<Retained, StoreError> {
+    pub(crate) fn retain_step(
+        &self,
+        now: UnixMillis,
+        retention: Option<Duration>,
+    ) -> Result<Retained, StoreError> {
+        let retention = self.remembered_retention(retention)?;
         let oldest = UnixMillis(now.0.saturating_sub(retention.as_millis() as u64));
         let step = "removing old records";
         let old = self.environment.read(step, |tables, txn| old_keys(tables, txn, oldest))?;
@@ -209,6 +235,30 @@ impl Store {
             })?;
         }
         Ok(if removed < RETAIN_STEP { Retained::All(removed) } else { Retained::Some(removed) })
+    }
+
+    /// The given one, which is remembered; without one, the remembered one.
+    fn remembered_retention(&self, retention: Option<Duration>) -> Result<Duration, StoreError> {
+        let step = "remembering the retention";
+        let stored = self.environment.read(step, Tables::retention)?;
+        let Some(given) = retention.map(|retention| retention.as_millis() as u64) else {
+            return Ok(stored.map_or(RETENTION_DEFAULT, Duration::from_millis));
+        };
+        if stored != Some(given) {
+            self.environment
+                .write(step, self.bounds.bytes_max, |tables, txn| tables.set_retention(txn, given))?;
+        }
+        Ok(Duration::from_millis(given))
+    }
+
+    /// Removes every scan record and all that is derived from them. Returns how many records there were.
+    pub fn clear_scans(&self) -> Result<u64, StoreError> {
+        self.environment.write("clearing scans", self.bounds.bytes_max, |tables, txn| {
+            let records = tables.scans.len(txn)?;
+            tables.scans.clear(txn)?;
+            tables.places.clear(txn)?;
+            Ok(records)
+        })
     }
 
     /// Takes the slots of dead readers away, whose snapshots keep the file growing. Returns how many there were.
@@ -252,6 +302,9 @@ fn change(tables: &Tables, txn: &mut RwTxn<'_>, batch: &Batch) -> Result<Applied
             BanChange::Put(ban) => tables.put_ban(txn, ban)?,
             BanChange::Remove(source) => applied.removed.extend(tables.take_ban(txn, source)?),
         }
+    }
+    for change in &batch.offences {
+        tables.change_offences(txn, change)?;
     }
     for (at, kind) in &batch.events {
         applied.events.push(tables.append_event(txn, *at, kind)?);

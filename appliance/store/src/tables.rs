@@ -1,22 +1,27 @@
-//! The four databases, and single reads and writes in them inside a transaction that someone else owns.
+//! The databases, and single reads and writes in them inside a transaction that someone else owns.
 
+use crate::OffenceChange;
 use crate::batch::Tallies;
 use crate::error::Fault;
-use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_REVISION, ScanKey, Tally};
+use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_RETENTION, META_REVISION, ScanKey, Tally};
+use glacis_control::scan_query::Location;
 use glacis_control::{Ban, Event, EventKind, UnixMillis};
 use heed::types::Bytes;
 use heed::{Database, RoTxn, RwTxn};
 use ipnet::IpNet;
+use std::net::IpAddr;
 use std::ops::Bound;
 
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
 /// Databases of one environment.
-pub(crate) const TABLE_COUNT: u32 = 4;
+pub(crate) const TABLE_COUNT: u32 = 6;
 pub(crate) const SCANS: &str = "scans";
 pub(crate) const BANS: &str = "bans";
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const META: &str = "meta";
+pub(crate) const OFFENCES: &str = "offences";
+pub(crate) const PLACES: &str = "places";
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tables {
@@ -24,6 +29,8 @@ pub(crate) struct Tables {
     pub bans: Table,
     pub events: Table,
     pub meta: Table,
+    pub offences: Table,
+    pub places: Table,
 }
 
 /// Records that a walk may pass for each one that it is for.
@@ -38,9 +45,17 @@ fn is_dense(run: &[(ScanKey, Tally)]) -> bool {
 
 impl Tables {
     /// Ports of one source that lie close together are met by one walk; others are looked up one by one.
-    pub fn add_scans(&self, txn: &mut RwTxn<'_>, tallies: &Tallies) -> Result<(), Fault> {
+    pub fn add_scans(
+        &self,
+        txn: &mut RwTxn<'_>,
+        tallies: &Tallies,
+        locate: &dyn Fn(IpAddr) -> Location,
+    ) -> Result<(), Fault> {
         let mut to_put = Vec::new();
         for run in tallies.runs() {
+            if let Some((key, _)) = run.first() {
+                self.locate(txn, key, locate)?;
+            }
             to_put.clear();
             if is_dense(run) {
                 self.merge_run(txn, run, &mut to_put)?;
@@ -55,6 +70,44 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    fn locate(
+        &self,
+        txn: &mut RwTxn<'_>,
+        key: &ScanKey,
+        locate: &dyn Fn(IpAddr) -> Location,
+    ) -> Result<(), Fault> {
+        if self.places.get(txn, key.day_and_source())?.is_none() {
+            let location = locate(key.source());
+            self.places.put(txn, key.day_and_source(), &layout::location_value(&location)?)?;
+        }
+        Ok(())
+    }
+
+    pub fn change_offences(&self, txn: &mut RwTxn<'_>, change: &OffenceChange) -> Result<(), Fault> {
+        match change {
+            OffenceChange::Put(offences) => {
+                self.offences.put(
+                    txn,
+                    &layout::ban_key(&offences.source),
+                    &layout::offences_value(offences),
+                )?;
+            }
+            OffenceChange::Remove(source) => {
+                self.offences.delete(txn, &layout::ban_key(source))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn retention(&self, txn: &RoTxn<'_>) -> Result<Option<u64>, Fault> {
+        let stored = self.meta.get(txn, META_RETENTION)?;
+        Ok(stored.map(|bytes| layout::parse_u64("the retention", bytes)).transpose()?)
+    }
+
+    pub fn set_retention(&self, txn: &mut RwTxn<'_>, millis: u64) -> Result<(), Fault> {
+        self.set_counter(txn, META_RETENTION, millis)
     }
 
     /// Adds to the records that are there, in one walk from the run's first to its last; the new ones go to `to_put`.
@@ -160,7 +213,7 @@ impl Tables {
     /// Bytes in pages that hold data; pages that a later transaction may reuse do not count.
     pub fn bytes_used(&self, txn: &RoTxn<'_>) -> Result<u64, Fault> {
         let mut bytes = 0;
-        for table in [self.scans, self.bans, self.events, self.meta] {
+        for table in [self.scans, self.bans, self.events, self.meta, self.offences, self.places] {
             let stat = table.stat(txn)?;
             let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
             bytes += pages as u64 * u64::from(stat.page_size);

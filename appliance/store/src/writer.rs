@@ -5,11 +5,14 @@
 //! that is full says so.
 
 use crate::batch::{Pending, Tallies};
+use crate::store::Locate;
 use crate::store::Retained;
 use crate::{Applied, Batch, Store, StoreError, StoreReader};
 use glacis_control::report::StoreStatus;
+use glacis_control::scan_query::Location;
 use glacis_control::{Ban, ScanHit, UnixMillis};
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -53,7 +56,11 @@ pub struct WriterHandle {
 }
 
 impl Writer {
-    pub fn spawn(store: Store) -> Result<Self, StoreError> {
+    /// `locate` is called on the writer's thread, for a source that is new on its day.
+    pub fn spawn(
+        store: Store,
+        locate: impl Fn(IpAddr) -> Location + Send + 'static,
+    ) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             store,
             queue: Mutex::default(),
@@ -64,7 +71,7 @@ impl Writer {
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || worker.run(&locate))
             .map_err(StoreError::Thread)?;
         Ok(Self { handle: WriterHandle { shared, reader }, thread: Some(thread) })
     }
@@ -129,10 +136,18 @@ impl WriterHandle {
     pub fn retain(
         &self,
         now: UnixMillis,
-        retention: Duration,
+        retention: Option<Duration>,
         done: impl FnOnce(Result<u64, Arc<StoreError>>) + Send + 'static,
     ) -> Result<(), QueueFull> {
         self.order(Order::Retain { now, retention, removed: 0, done: Box::new(done) })
+    }
+
+    /// Queues [`Store::clear_scans`]. Hits that wait are committed before, those that come later are kept.
+    pub fn clear_scans(
+        &self,
+        done: impl FnOnce(Result<u64, Arc<StoreError>>) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.order(Order::Clear(Box::new(done)))
     }
 
     /// Reads in this process; does not wait for the writer.
@@ -162,7 +177,8 @@ impl WriterHandle {
 enum Order {
     Apply(Batch, Acknowledge<Applied>),
     Expire(UnixMillis, Acknowledge<Vec<Ban>>),
-    Retain { now: UnixMillis, retention: Duration, removed: u64, done: Acknowledge<u64> },
+    Clear(Acknowledge<u64>),
+    Retain { now: UnixMillis, retention: Option<Duration>, removed: u64, done: Acknowledge<u64> },
 }
 
 impl std::fmt::Debug for Order {
@@ -170,6 +186,7 @@ impl std::fmt::Debug for Order {
         f.write_str(match self {
             Self::Apply(..) => "Apply",
             Self::Expire(..) => "Expire",
+            Self::Clear(_) => "Clear",
             Self::Retain { .. } => "Retain",
         })
     }
@@ -207,12 +224,12 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self) {
+    fn run(&self, locate: Locate<'_>) {
         let mut stale_readers_due = Instant::now();
         loop {
             match self.next_work(stale_readers_due) {
-                Work::Orders(orders) => self.carry_out(orders),
-                Work::Hits(tallies) => self.record(&tallies),
+                Work::Orders(orders) => self.carry_out(orders, locate),
+                Work::Hits(tallies) => self.record(&tallies, locate),
                 Work::StaleReaders => {
                     self.clear_stale_readers();
                     stale_readers_due = Instant::now() + STALE_READERS_INTERVAL;
@@ -249,8 +266,8 @@ impl Shared {
         }
     }
 
-    fn record(&self, tallies: &Tallies) {
-        match self.store.record_tallies(tallies) {
+    fn record(&self, tallies: &Tallies, locate: Locate<'_>) {
+        match self.store.record_tallies(tallies, locate) {
             Ok(0) => {}
             Ok(dropped) => tracing::warn!(dropped, "store full, scan records dropped"),
             Err(error) => tracing::error!(%error, records = tallies.len(), "scan records lost"),
@@ -258,7 +275,7 @@ impl Shared {
     }
 
     /// Neighbouring batches share a transaction and keep their order with the other orders.
-    fn carry_out(&self, orders: Vec<Order>) {
+    fn carry_out(&self, orders: Vec<Order>, locate: Locate<'_>) {
         let mut batches = Vec::new();
         let mut waiting = Vec::new();
         for order in orders {
@@ -266,16 +283,17 @@ impl Shared {
                 batches.push(batch);
                 waiting.push(done);
             } else {
-                self.apply(&std::mem::take(&mut batches), std::mem::take(&mut waiting));
-                self.carry_out_one(order);
+                self.apply(&std::mem::take(&mut batches), std::mem::take(&mut waiting), locate);
+                self.carry_out_one(order, locate);
             }
         }
-        self.apply(&batches, waiting);
+        self.apply(&batches, waiting, locate);
     }
 
-    fn carry_out_one(&self, order: Order) {
+    fn carry_out_one(&self, order: Order, locate: Locate<'_>) {
         match order {
-            Order::Apply(batch, done) => self.apply(&[batch], vec![done]),
+            Order::Apply(batch, done) => self.apply(&[batch], vec![done], locate),
+            Order::Clear(done) => done(self.store.clear_scans().map_err(Arc::new)),
             Order::Expire(now, done) => done(self.store.expire_bans(now).map_err(Arc::new)),
             Order::Retain { now, retention, removed, done } => match self.store.retain_step(now, retention) {
                 Ok(Retained::All(records)) => done(Ok(removed + records as u64)),
@@ -288,11 +306,11 @@ impl Shared {
         }
     }
 
-    fn apply(&self, batches: &[Batch], waiting: Vec<Acknowledge<Applied>>) {
+    fn apply(&self, batches: &[Batch], waiting: Vec<Acknowledge<Applied>>, locate: Locate<'_>) {
         if batches.is_empty() {
             return;
         }
-        match self.store.apply_all(batches) {
+        match self.store.apply_all(batches, locate) {
             Ok(applied) => {
                 for (done, applied) in waiting.into_iter().zip(applied) {
                     done(Ok(applied));

@@ -60,6 +60,7 @@ fn batch(number: u32) -> Batch {
         bans: vec![BanChange::Put(ban.clone())],
         events: vec![(at, EventKind::SourceBlocked { ban })],
         policy_revision: Some(u64::from(number) + 1),
+        ..Batch::default()
     }
 }
 
@@ -211,7 +212,7 @@ fn a_full_store_drops_scans_and_still_takes_bans_until_retention_makes_room() {
     assert_eq!(store.bans().unwrap().len(), 300);
 
     let later = UnixMillis(3 * 86_400_000);
-    store.retain(later, Duration::from_secs(86_400)).unwrap();
+    store.retain(later, Some(Duration::from_secs(86_400))).unwrap();
     assert_eq!(store.record(&hits(0, later.0)).unwrap(), 0);
     drop(store);
     let store = Store::open(dir.path(), small_bounds()).unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
+use glacis_control::scan_query::DayRange;
 use glacis_control::{
     Ban, BanReason, Day, EventKind, Evidence, ProbeKinds, Protocol, ScanHit, ScanShape, UnixMillis,
 };
@@ -60,6 +61,7 @@ fn a_restart_keeps_everything() {
         ],
         events: vec![(UnixMillis(NOON), started())],
         policy_revision: Some(7),
+        ..Batch::default()
     };
     let applied = open(dir.path()).apply(&batch).unwrap();
     assert_eq!((applied.events[0].id, applied.dropped), (0, 0));
@@ -141,14 +143,15 @@ fn top_sources_add_up_over_days_and_count_ports_once() {
         hits.push(hit("2001:db8::1", 22, NOON + day * DAY));
     }
     store.record(&hits).unwrap();
-    let top = store.reader().top_sources(Day(20_000)..=Day(20_002), 2).unwrap();
-    assert!(top.complete);
+    let days = |first, last| DayRange::new(Day(first), Day(last)).unwrap();
+    let top = store.reader().top_sources(days(20_000, 20_002), 2).unwrap();
+    assert!(top.exact);
     let rows: Vec<_> =
-        top.sources.iter().map(|total| (total.source.to_string(), total.hits, total.ports)).collect();
+        top.rows.iter().map(|total| (total.source.to_string(), total.hits, total.ports.count)).collect();
     assert_eq!(rows, [("192.0.2.1".to_owned(), 6, 4), ("2001:db8::1".to_owned(), 3, 1)]);
-    assert_eq!((top.sources[0].first.0, top.sources[0].last.0), (NOON, NOON + 2 * DAY));
-    let first_day = store.reader().top_sources(Day(20_000)..=Day(20_000), 10).unwrap();
-    assert_eq!(first_day.sources.len(), 3);
+    assert_eq!((top.rows[0].first.0, top.rows[0].last.0), (NOON, NOON + 2 * DAY));
+    let first_day = store.reader().top_sources(days(20_000, 20_000), 10).unwrap();
+    assert_eq!(first_day.rows.len(), 3);
 }
 
 #[test]
@@ -183,10 +186,10 @@ fn retention_removes_days_that_are_over_and_nothing_else() {
     store.append_event(&started(), UnixMillis(NOON + DAY)).unwrap();
     let full_day = Duration::from_millis(DAY);
     let end_of_second_day = 20_002 * DAY;
-    assert_eq!(store.retain(UnixMillis(end_of_second_day - 1), full_day).unwrap(), 1, "the old event");
+    assert_eq!(store.retain(UnixMillis(end_of_second_day - 1), Some(full_day)).unwrap(), 1, "the old event");
     assert_eq!(store.stats().unwrap().scan_records, 5001);
-    assert_eq!(store.retain(UnixMillis(end_of_second_day), full_day).unwrap(), 5000);
-    assert_eq!(store.retain(UnixMillis(end_of_second_day), full_day).unwrap(), 0);
+    assert_eq!(store.retain(UnixMillis(end_of_second_day), Some(full_day)).unwrap(), 5000);
+    assert_eq!(store.retain(UnixMillis(end_of_second_day), Some(full_day)).unwrap(), 0);
     let stats = store.stats().unwrap();
     assert_eq!((stats.scan_records, stats.events), (1, 1));
     assert_eq!(store.append_event(&started(), UnixMillis(NOON + DAY)).unwrap().id, 2);
@@ -238,15 +241,15 @@ fn another_layout_is_refused_and_left_as_it_is() {
         let txn = env.write_txn().unwrap();
         env.create_databases_and_commit(txn, |opener, txn| {
             let meta = opener.create_database::<heed::types::Bytes, heed::types::Bytes>(txn, Some("meta"))?;
-            meta.put(txn, b"layout", &2u32.to_be_bytes())?;
+            meta.put(txn, b"layout", &3u32.to_be_bytes())?;
             Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(meta))
         })
         .unwrap();
     }
     let before = fs::read(dir.path().join("data.mdb")).unwrap();
     let error = Store::open(dir.path(), Bounds::default()).unwrap_err();
-    assert!(matches!(error, StoreError::Layout { found: 2, .. }), "{error}");
-    assert!(error.to_string().contains("layout 2"), "{error}");
+    assert!(matches!(error, StoreError::Layout { found: 3, .. }), "{error}");
+    assert!(error.to_string().contains("layout 3"), "{error}");
     assert_eq!(fs::read(dir.path().join("data.mdb")).unwrap(), before);
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
+use glacis_control::scan_query::Location;
 use glacis_control::{Ban, BanReason, EventKind, ProbeKinds, Protocol, ScanHit, UnixMillis};
 use glacis_store::{
     BanChange, Batch, Bounds, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, ScanFilter, Store, Writer,
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn writer(dir: &Path) -> Writer {
-    Writer::spawn(Store::open(dir, Bounds { bytes_initial: 4 << 20, ..Bounds::default() }).unwrap()).unwrap()
+    let store = Store::open(dir, Bounds { bytes_initial: 4 << 20, ..Bounds::default() }).unwrap();
+    Writer::spawn(store, |_| Location::default()).unwrap()
 }
 
 fn hit(source: u32, port: u16) -> ScanHit {
@@ -134,7 +136,7 @@ fn retention_goes_in_steps_and_tells_the_sum() {
     handle.commit(Batch { hits, ..Batch::default() }, |_| {}).unwrap();
     let (told, heard) = mpsc::channel();
     let now = UnixMillis(2 * 86_400_000);
-    handle.retain(now, Duration::ZERO, move |outcome| told.send(outcome.unwrap()).unwrap()).unwrap();
+    handle.retain(now, Some(Duration::ZERO), move |outcome| told.send(outcome.unwrap()).unwrap()).unwrap();
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), 10_000);
     assert_eq!(handle.reader().totals().unwrap().scan_records, 0);
 }
