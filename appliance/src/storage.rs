@@ -1,6 +1,7 @@
 //! The store as the daemon's loop uses it: orders are awaited, hits and notes are not.
 
 use glacis_control::report::StoreStatus;
+use glacis_control::scan_query::Location;
 use glacis_control::{Ban, Event, EventKind, ScanHit, UnixMillis};
 use glacis_store::{Applied, BanChange, Batch, QueueFull, Store, StoreError, Writer, WriterHandle};
 use ipnet::IpNet;
@@ -29,7 +30,7 @@ pub struct Storage {
 
 impl Storage {
     pub fn start(store: Store) -> Result<Self, StoreError> {
-        let writer = Writer::spawn(store)?;
+        let writer = Writer::spawn(store, |_| Location::default())?;
         let handle = writer.handle();
         Ok(Self { _writer: writer, handle })
     }
@@ -77,7 +78,7 @@ impl Storage {
 
     /// Removes scan records that are past the retention, in the background.
     pub fn retain(&self, now: UnixMillis, retention: Duration) {
-        let queued = self.handle.retain(now, retention, |done| match done {
+        let queued = self.handle.retain(now, Some(retention), |done| match done {
             Ok(removed) => tracing::debug!(removed, "old scan records removed"),
             Err(error) => tracing::error!(%error, "old scan records stay"),
         });
