@@ -3,7 +3,9 @@
 //! A [`Policy`] exists only when the file had no error. Spans point into the file, so that errors found
 //! later, while compiling against the host, can show the line.
 
-use glacis_plan::{AutoBlockMode, Mac, PciAddress, SourceGroup};
+use glacis_plan::{
+    AutoBlockMode, EstablishedFlows, EvidenceRule, GeoipKind, Ladder, Mac, PciAddress, Shapes, SourceGroup,
+};
 use ipnet::IpNet;
 use miette::SourceSpan;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +41,8 @@ pub struct Policy {
     pub masquerades: Vec<Masquerade>,
     pub forwards: Vec<Forward>,
     pub blocklists: Vec<Blocklist>,
+    /// In the order of their kinds, each kind once.
+    pub geoip: Vec<GeoipDatabase>,
     pub scan: Option<Scan>,
     pub status: Option<Status>,
     pub expects: Vec<Expect>,
@@ -223,24 +227,39 @@ pub struct Blocklist {
     pub drop_out: Vec<Spanned<String>>,
 }
 
+/// Where on Earth an address is, or whose it is.
+#[derive(Debug, Clone)]
+pub struct GeoipDatabase {
+    pub kind: GeoipKind,
+    /// As written; relative to the policy file's folder.
+    pub file: Spanned<String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Scan {
     /// Names of [`Interface`]s; empty means auto-detect.
     pub interfaces: Vec<Spanned<String>>,
     pub retention: Duration,
+    /// Whether packets that begin no connection are looked at as well.
+    pub stealth: bool,
+    pub shapes: Shapes,
     pub auto_block: Option<AutoBlock>,
 }
 
 #[derive(Debug, Clone)]
 pub struct AutoBlock {
     pub mode: AutoBlockMode,
+    pub evidence: EvidenceRule,
     pub threshold: u32,
     pub window: Duration,
-    /// `None`: permanent.
+    /// Of the first block. `None`: permanent.
     pub duration: Option<Duration>,
+    /// `None`: every block lasts as long as the first.
+    pub ladder: Option<Ladder>,
     pub group: SourceGroup,
     /// Names of sets.
     pub never: Vec<Spanned<String>>,
+    pub established: EstablishedFlows,
 }
 
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! prerouting  -300  bans, blocklists, forged sources          (before connection tracking)
+//!             -150  bans, where a policy lets the flows go on that were there before them
 //!             -100  dstnat: port forwards
 //! input          0  known flows, neighbours, DHCP, status port, then by device to `<zone>.self`
 //! forward        0  blocklists, known flows, translated flows, then by both devices to `<zone>.<zone>`
@@ -14,12 +15,14 @@
 use super::CompileError;
 use super::lists::List;
 use super::matches::{
-    TCP, destination_translated, devices, equal, in_set, known_flows, l4proto, saddr, udp_between,
+    TCP, daddr, destination_translated, devices, equal, in_set, known_flows, l4proto, of_known_flow, saddr,
+    udp_between,
 };
 use super::nat::Nat;
 use super::rules::{self, Direction, Pair};
 use super::scope::Scope;
 use crate::{Address, ZoneRef};
+use glacis_plan::EstablishedFlows;
 use glacis_plan::closed::{self, BANS4, BANS4_NETS, BANS6, BANS6_NETS};
 use glacis_plan::nft::{
     Atom, BasePolicy, Chain, ChainType, Element, Expr, FibFlags, FibResult, Field, Hook, HookPoint, KeyPart,
@@ -40,6 +43,8 @@ pub const FORGED_DROPPED: Name = Name::literal("forged_dropped");
 pub const INVALID_DROPPED: Name = Name::literal("invalid_dropped");
 
 const RAW: i32 = -300;
+/// Behind connection tracking (-200), before anything is translated.
+const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
@@ -72,8 +77,11 @@ pub(super) fn table(
     let zones = scope.policy.zones.iter().map(|zone| ZoneRef::Zone(zone.name.value.clone()));
     table.chains.extend(zones.filter_map(|zone| rules::default_chain(scope, &zone)));
     table.chains.push(Chain { name: FORWARDS, hook: None, rules: nat.admission });
+    table.chains.push(base("prerouting", HookPoint::Prerouting, RAW, prerouting(scope, lists)));
+    if established(scope) == EstablishedFlows::Keep {
+        table.chains.push(base("bans", HookPoint::Prerouting, MANGLE, bans_of_new_flows()));
+    }
     table.chains.extend([
-        base("prerouting", HookPoint::Prerouting, RAW, prerouting(scope, lists)),
         base("dstnat", HookPoint::Prerouting, DSTNAT, nat.destination),
         base("input", HookPoint::Input, FILTER, input(scope, pairs)),
         base("forward", HookPoint::Forward, FILTER, forward(scope, pairs, lists)),
@@ -114,19 +122,49 @@ fn invalid_chain() -> Chain {
 /// Before connection tracking, so that a flood of what is dropped here costs no entry there.
 fn prerouting(scope: &Scope<'_>, lists: &[List<'_>]) -> Vec<Rule> {
     let mut rules = vec![loopback(MetaKey::Iifname)];
-    let bans = [
+    if established(scope) == EstablishedFlows::Drop {
+        rules.extend(bans(saddr, "banned source"));
+    }
+    rules.extend(lists.iter().flat_map(|list| list.drops_in(&scope.bindings)));
+    rules.extend(forged(scope));
+    rules
+}
+
+/// What a policy says of the flows of banned sources. Without auto-block somebody bans by hand, and means all of it.
+fn established(scope: &Scope<'_>) -> EstablishedFlows {
+    let block = scope.policy.scan.as_ref().and_then(|scan| scan.auto_block.as_ref());
+    block.map_or(EstablishedFlows::Drop, |block| block.established)
+}
+
+/// A packet that is dropped here has been looked up among the flows, but leaves none behind. Neighbour discovery
+/// is of no flow, and the flows of a neighbour end without it.
+fn bans_of_new_flows() -> Vec<Rule> {
+    let mut rules = vec![loopback(MetaKey::Iifname)];
+    rules.push(Rule::new([of_known_flow(), Statement::ACCEPT]).comment("flows of banned sources go on"));
+    rules.push(neighbours(&ICMPV6_IN));
+    rules.extend(bans(saddr, "banned source"));
+    rules
+}
+
+/// Behind the known flows: where those of banned sources go on, no new one to them begins.
+fn bans_of_destinations(scope: &Scope<'_>) -> Vec<Rule> {
+    match established(scope) {
+        EstablishedFlows::Drop => vec![],
+        EstablishedFlows::Keep => bans(daddr, "banned destination").into(),
+    }
+}
+
+fn bans(field: fn(NfProto) -> Field, comment: &str) -> [Rule; 4] {
+    let sets = [
         (NfProto::Ipv4, BANS4),
         (NfProto::Ipv4, BANS4_NETS),
         (NfProto::Ipv6, BANS6),
         (NfProto::Ipv6, BANS6_NETS),
     ];
-    rules.extend(bans.map(|(family, set)| {
+    sets.map(|(family, set)| {
         let count = Statement::CounterRef(BANS_DROPPED);
-        Rule::new([in_set(saddr(family), set), count, Statement::DROP]).comment("banned source")
-    }));
-    rules.extend(lists.iter().flat_map(|list| list.drops_in(&scope.bindings)));
-    rules.extend(forged(scope));
-    rules
+        Rule::new([in_set(field(family), set), count, Statement::DROP]).comment(comment)
+    })
 }
 
 /// A packet to loopback, or from a source that no route leads back to by the same device (loopback and our
@@ -166,6 +204,7 @@ fn input(scope: &Scope<'_>, pairs: &[Pair<'_>]) -> Vec<Rule> {
 fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule> {
     let mut rules: Vec<Rule> = lists.iter().flat_map(|list| list.drops_out(&scope.bindings)).collect();
     rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
+    rules.extend(bans_of_destinations(scope));
     rules.push(Rule::new([destination_translated(), Verdict::Jump(FORWARDS).into()]));
     rules.extend(rules::dispatch(scope, pairs, Direction::Through));
     rules.extend(rules::dispatch_defaults(scope));
@@ -178,6 +217,7 @@ fn output(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule
     rules.extend(lists.iter().flat_map(|list| list.drops_out(&scope.bindings)));
     rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
     rules.push(neighbours(&ICMPV6_OUT));
+    rules.extend(bans_of_destinations(scope));
     rules.extend(dhcp(scope, MetaKey::Oifname));
     rules.extend(rules::dispatch(scope, pairs, Direction::Out));
     rules.push(last("no rule from self"));

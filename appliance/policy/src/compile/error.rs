@@ -117,6 +117,11 @@ pub enum Warning {
         interface: String,
         span: SourceSpan,
     },
+    /// A rule lets so many sources administrate that auto-block spares a large part of the Internet.
+    AdminsMany {
+        network: String,
+        span: SourceSpan,
+    },
 }
 
 impl Warning {
@@ -124,7 +129,8 @@ impl Warning {
         match self {
             Self::InterfaceAbsent { span, .. }
             | Self::ListEmpty { span, .. }
-            | Self::ListCoversOwn { span, .. } => *span,
+            | Self::ListCoversOwn { span, .. }
+            | Self::AdminsMany { span, .. } => *span,
         }
     }
 
@@ -142,6 +148,9 @@ impl fmt::Display for Warning {
             Self::ListEmpty { list, .. } => write!(f, "blocklist `{list}` has no entry"),
             Self::ListCoversOwn { list, network, interface, .. } => {
                 write!(f, "blocklist `{list}` covers {network}, the network of interface `{interface}`")
+            }
+            Self::AdminsMany { network, .. } => {
+                write!(f, "nobody in {network} is ever auto-blocked: this rule lets them administrate")
             }
         }
     }

@@ -146,6 +146,16 @@ pub(super) fn known_flows(invalid: Verdict) -> Statement {
     }
 }
 
+/// `ct state established,related`.
+pub(super) fn of_known_flow() -> Statement {
+    Match {
+        left: Expr::Ct { key: CtKey::State, direction: None },
+        op: MatchOp::AnyBit,
+        right: Operand::atom(Atom::CtState(CT_ESTABLISHED | CT_RELATED)),
+    }
+    .into()
+}
+
 /// `ct status dnat`.
 pub(super) fn destination_translated() -> Statement {
     Match {

@@ -23,10 +23,10 @@ pub use label::Label;
 pub use lists::LIST_ENTRIES_MAX;
 
 use crate::simulate::Network;
-use crate::{Address, Facts, Interface, Policy};
+use crate::{Address, Facts, GeoipDatabase, Interface, Policy};
 use bind::Bindings;
 use glacis_plan::nft::Ruleset;
-use glacis_plan::{Addressing, InterfacePlan, Plan, RoutePlan, StatusPlan};
+use glacis_plan::{Addressing, GeoipFile, InterfacePlan, Plan, RoutePlan, StatusPlan};
 use scope::Scope;
 use sysctls::Forwarding;
 
@@ -50,7 +50,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let interfaces: Vec<_> = policy.interfaces.iter().filter_map(|i| interface_plan(&scope, i)).collect();
     let pairs = rules::pairs(&scope, &mut errors);
     let nat = nat::compile(&scope, &Network::new(&interfaces), &mut errors);
-    let scan = scan::compile(&scope, facts, &interfaces, &mut errors);
+    let scan = scan::compile(&scope, facts, &interfaces, &mut errors, &mut warnings);
     let forwards = !policy.forwards.is_empty() || pairs.iter().any(rules::Pair::forwards);
     let forwarding = if forwards { Forwarding::On } else { Forwarding::Off };
     let table = chains::table(&scope, &pairs, &lists, nat, &mut errors);
@@ -62,11 +62,15 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
         interfaces,
         ruleset: Ruleset { tables: vec![table] },
         scan,
-        geoip: vec![],
+        geoip: policy.geoip.iter().map(geoip_file).collect(),
         status: policy.status.as_ref().map(|status| StatusPlan { listen: status.listen() }),
     };
     warnings.sort_by_key(|warning| warning.span().offset());
     Ok(Compiled { plan, warnings })
+}
+
+fn geoip_file(database: &GeoipDatabase) -> GeoipFile {
+    GeoipFile { kind: database.kind, path: database.file.value.clone().into() }
 }
 
 /// `None` when the interface is not present.

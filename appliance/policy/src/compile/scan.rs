@@ -1,45 +1,53 @@
 //! What scan awareness must know of the rest of the policy.
 
-use super::CompileError;
 use super::bind::Bindings;
+use super::ranges::Ranges;
 use super::scope::Scope;
-use crate::{AutoBlock as PolicyAutoBlock, Facts, Scan, Traffic};
-use glacis_plan::{
-    Addressing, AutoBlock, EstablishedFlows, EvidenceRule, InterfacePlan, ScanDevices, ScanPlan, Shapes,
-};
+use super::{CompileError, Warning};
+use crate::{Action, AutoBlock as PolicyAutoBlock, Facts, Peer, Rule, Scan, Spanned, Traffic, What, ZoneRef};
+use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanDevices, ScanPlan};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
-/// Source ports that masquerading may choose or keep. An answer to a masqueraded host finds no socket of ours, and its
-/// peer must not be taken for a scanner; flows, once the program looks them up, make this unnecessary.
-const MASQUERADED_PORTS: std::ops::RangeInclusive<u16> = 1024..=u16::MAX;
+/// What administrates every host, and the service whose ports do so where a policy declares it.
+const SSH: Traffic = Traffic::Tcp(22..=22);
+const ADMIN_SERVICE: &str = "admin";
+
+/// The widest prefixes that one block can be of. Whoever spares more than that may not know how much it is.
+const WIDE_V4: u8 = 8;
+const WIDE_V6: u8 = 16;
 
 pub(super) fn compile(
     scope: &Scope<'_>,
     facts: &Facts,
     interfaces: &[InterfacePlan],
     errors: &mut Vec<CompileError>,
+    warnings: &mut Vec<Warning>,
 ) -> Option<ScanPlan> {
     let scan = scope.policy.scan.as_ref()?;
     let (exposed_tcp, exposed_udp) = exposed(scope);
-    let auto_block = scan.auto_block.as_ref().map(|block| AutoBlock {
-        mode: block.mode,
-        threshold: block.threshold,
-        window: block.window,
-        duration: block.duration,
-        evidence: EvidenceRule::Any,
-        ladder: None,
-        established: EstablishedFlows::Drop,
-        group: block.group,
-        never: never(scope, facts, interfaces, block, errors),
+    let auto_block = scan.auto_block.as_ref().map(|block| {
+        let mut never = never(scope, facts, interfaces, block, errors);
+        never.extend(admins(scope, warnings));
+        AutoBlock {
+            mode: block.mode,
+            evidence: block.evidence,
+            threshold: block.threshold,
+            window: block.window,
+            duration: block.duration,
+            ladder: block.ladder.clone(),
+            group: block.group,
+            never: IpNet::aggregate(&never),
+            established: block.established,
+        }
     });
     Some(ScanPlan {
         devices: devices(scan, &scope.bindings),
         retention: scan.retention,
         exposed_tcp: exposed_tcp.into_iter().collect(),
         exposed_udp: exposed_udp.into_iter().collect(),
-        stealth: true,
-        shapes: Shapes::default(),
+        stealth: scan.stealth,
+        shapes: scan.shapes,
         auto_block,
     })
 }
@@ -62,9 +70,6 @@ fn exposed(scope: &Scope<'_>) -> (BTreeSet<u16>, BTreeSet<u16>) {
             Traffic::Udp(ports) => udp.extend(ports.clone()),
             Traffic::Ping => {}
         }
-    }
-    if !scope.policy.masquerades.is_empty() {
-        udp.extend(MASQUERADED_PORTS);
     }
     (tcp, udp)
 }
@@ -96,5 +101,54 @@ fn never(
         }
         never.extend(interface.routes.iter().filter_map(|route| route.gateway).map(IpNet::from));
     }
-    IpNet::aggregate(&never)
+    never
 }
+
+/// Sources that a rule names and lets administrate the host itself.
+///
+/// A set that a rule names and the policy does not declare is told where the rule is compiled.
+fn admins(scope: &Scope<'_>, warnings: &mut Vec<Warning>) -> Vec<IpNet> {
+    let policy = scope.policy;
+    let own = policy.services.iter().filter(|service| service.name.value == ADMIN_SERVICE);
+    let doors: Vec<&Traffic> = own.flat_map(|service| &service.ports).chain([&SSH]).collect();
+    let to_self = policy.rules.iter().filter(|block| block.to.value == ZoneRef::SelfHost);
+    let mut admins = Vec::new();
+    for rule in to_self.flat_map(|block| &block.rules).filter(|rule| opens(rule, &doors)) {
+        let Some(source) = &rule.source else { continue };
+        let nets: Vec<IpNet> = match &source.value {
+            Peer::Set(name) => scope.set(name).map(|set| set.ranges.prefixes().collect()).unwrap_or_default(),
+            Peer::Addresses(range) => Ranges::merged([*range]).prefixes().collect(),
+        };
+        warnings.extend(nets.iter().find(|net| is_wide(net)).map(|net| spares_many(*net, source)));
+        admins.extend(nets);
+    }
+    admins
+}
+
+fn opens(rule: &Rule, doors: &[&Traffic]) -> bool {
+    rule.action == Action::Allow
+        && match &rule.what {
+            What::All => true,
+            What::Traffic(what) => what.iter().any(|traffic| doors.iter().any(|door| overlap(traffic, door))),
+        }
+}
+
+fn overlap(a: &Traffic, b: &Traffic) -> bool {
+    match (a, b) {
+        (Traffic::Tcp(a), Traffic::Tcp(b)) | (Traffic::Udp(a), Traffic::Udp(b)) => {
+            a.start() <= b.end() && b.start() <= a.end()
+        }
+        _ => false,
+    }
+}
+
+fn is_wide(net: &IpNet) -> bool {
+    net.prefix_len() < if net.addr().is_ipv4() { WIDE_V4 } else { WIDE_V6 }
+}
+
+fn spares_many(network: IpNet, source: &Spanned<Peer>) -> Warning {
+    Warning::AdminsMany { network: network.to_string(), span: source.span }
+}
+
+#[cfg(test)]
+mod tests;

@@ -110,7 +110,8 @@ fn a_false_expectation_names_the_rule_that_decided_instead() {
                 "expected deny, but the packet is let through by `rule line {}` in chain home.internet",
                 line.unwrap().line
             ),
-            "8.8.8.8 can be auto-blocked: no `never` set holds it".to_owned()
+            "8.8.8.8 can be auto-blocked: no `never` set holds it, and no rule names it as an administrator"
+                .to_owned()
         ]
     );
     assert_eq!(failures[0].decided_at, Some(line.unwrap().span));

@@ -179,18 +179,19 @@ impl<'a> Fields<'a> {
 impl Drop for Fields<'_> {
     fn drop(&mut self) {
         let name = self.name();
+        let knows = || {
+            if self.known.is_empty() {
+                return String::from("take it out");
+            }
+            format!("`{name}` knows {}", list(self.known.iter().map(|name| format!("`{name}=`"))))
+        };
         for entry in &self.arguments {
             let message = format!("`{name}` has no place for {}", entry.value());
-            let hint = if self.known.is_empty() {
-                String::from("take it out")
-            } else {
-                format!("`{name}` knows {}", list(self.known.iter().map(|name| format!("`{name}=`"))))
-            };
-            self.problems.add(Problem::new(entry.span(), message).hint(hint));
+            self.problems.add(Problem::new(entry.span(), message).hint(knows()));
         }
         for entry in self.properties.iter().filter(|entry| !self.known.contains(&key(entry))) {
             let message = format!("`{name}` has no property `{}`", key(entry));
-            let hint = did_you_mean(key(entry), &self.known).unwrap_or_else(|| String::from("take it out"));
+            let hint = did_you_mean(key(entry), &self.known).unwrap_or_else(knows);
             self.problems.add(Problem::new(entry.span(), message).hint(hint));
         }
         if let Some(block) = self.node.children().filter(|_| !self.children_known) {
@@ -250,6 +251,16 @@ impl<'a> Children<'a> {
             );
         }
         Some(first)
+    }
+
+    /// The one value of the node of that name, if there is such a node.
+    pub fn value<T>(
+        &self,
+        name: &'static str,
+        wanted: &str,
+        read: impl Fn(&Scalar<'_>) -> Result<T, Problem>,
+    ) -> Option<Spanned<T>> {
+        Fields::new(self.one(name)?, self.problems).required_argument(wanted, read)
     }
 }
 

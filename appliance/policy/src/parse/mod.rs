@@ -5,9 +5,11 @@
 //! read it by way of [`decode::Fields`], which reports whatever no decoder asked for. A policy exists only
 //! when no stage found anything.
 
+mod auto_block;
 mod blocklist;
 mod decode;
 mod expect;
+mod geoip;
 mod identity;
 mod ineffective;
 mod interface;
@@ -48,6 +50,7 @@ const NODES: &[&str] = &[
     "rules",
     "nat",
     "blocklist",
+    "geoip",
     "scan",
     "status",
     "expect",
@@ -174,6 +177,7 @@ fn policy(nodes: &[KdlNode], source: &Source, problems: &Problems) -> Option<Pol
     ineffective::check(&rules, problems);
     let (masquerades, forwards) = nat::decode(top.many("nat"), &cx);
     let blocklists = top.many("blocklist").filter_map(|node| blocklist::decode(node, &cx)).collect();
+    let geoip = top.one("geoip").map(|node| geoip::decode(node, &cx)).unwrap_or_default();
     let scan = top.one("scan").map(|node| scan::decode(node, &cx));
     let status = top.one("status").and_then(|node| status::decode(node, &cx));
     if let Some(status) = &status {
@@ -193,6 +197,7 @@ fn policy(nodes: &[KdlNode], source: &Source, problems: &Problems) -> Option<Pol
         masquerades,
         forwards,
         blocklists,
+        geoip,
         scan,
         status,
         expects,

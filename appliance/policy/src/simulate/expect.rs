@@ -28,7 +28,7 @@ pub enum ExpectCause {
     Verdict { allow: bool, got: Verdict, by: DecidedBy },
     #[error("expected rule `{rule}` to decide, but it is {by}")]
     Rule { rule: String, by: DecidedBy },
-    #[error("{0} can be auto-blocked: no `never` set holds it")]
+    #[error("{0} can be auto-blocked: no `never` set holds it, and no rule names it as an administrator")]
     CanBeBlocked(IpAddr),
     #[error("the packet cannot be tried: {0}")]
     Walk(WalkError),
@@ -98,7 +98,9 @@ fn try_one(policy: &Policy, compiled: &Compiled, expect: &Expect) -> Option<Expe
 
 fn never_blocked(compiled: &Compiled, address: IpAddr) -> Option<ExpectCause> {
     let block = compiled.plan.scan.as_ref()?.auto_block.as_ref()?;
-    let spared = address.is_loopback() || block.never.iter().any(|net| net.contains(&address));
+    let spared = address.is_loopback()
+        || address.is_unspecified()
+        || block.never.iter().any(|net| net.contains(&address));
     (!spared).then_some(ExpectCause::CanBeBlocked(address))
 }
 
