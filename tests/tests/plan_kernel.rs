@@ -6,15 +6,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
-use glacis_plan::closed::BANS4;
-use glacis_plan::nft::{Atom, Element, Elements, Ruleset, text};
+use glacis_plan::closed::{BANS4, BANS6};
+use glacis_plan::nft::{Atom, Element, Elements, Name, Ruleset, text};
 use glacis_policy::simulate::{Network, Outcome, Packet, Transport, Verdict, walk};
 use glacis_policy::{Compiled, Facts, compile, parse};
 use glacis_tests::netns::Namespace;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, connect, recv, send, socket, sockopt};
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -91,6 +91,10 @@ struct Hosts {
 impl Hosts {
     /// Three hosts with the policy in force on the one between.
     fn new(label: &str) -> Self {
+        Self::with_policy(label, POLICY)
+    }
+
+    fn with_policy(label: &str, policy: &str) -> Self {
         let (outside, router, inside) = (Namespace::new(label), Namespace::new(label), Namespace::new(label));
         router.veth("wan", &outside, "eth0");
         router.veth("lan", &inside, "eth0");
@@ -112,7 +116,7 @@ impl Hosts {
         inside.run(["ip", "route", "add", "default", "via", "10.0.1.1"]);
         inside.run(["ip", "-6", "route", "add", "default", "via", "fd00:1::1"]);
 
-        let policy = parse("t.kdl", POLICY.as_bytes()).unwrap_or_else(|report| panic!("{report}"));
+        let policy = parse("t.kdl", policy.as_bytes()).unwrap_or_else(|report| panic!("{report}"));
         let bad = b"198.18.0.0/15\n".to_vec();
         let facts = Facts { lists: [("bad.txt".to_owned(), Ok(bad))].into(), ..Facts::default() };
         let compiled = compile(&policy, &facts).unwrap();
@@ -123,6 +127,22 @@ impl Hosts {
         load(&router, &text::render(&compiled.plan.ruleset));
         let network = Network::new(&compiled.plan.interfaces);
         Self { outside, router, inside, compiled, network }
+    }
+
+    /// Bans an address in the kernel, and returns the ruleset that says so.
+    fn ban(&self, address: &str) -> Ruleset {
+        let (set, atom): (Name, Atom) = match address.parse().unwrap() {
+            IpAddr::V4(address) => (BANS4, Atom::Ipv4(address)),
+            IpAddr::V6(address) => (BANS6, Atom::Ipv6(address)),
+        };
+        let element = format!("{{ {address} timeout 1h }}");
+        self.router.run(["nft", "add", "element", "inet", "glacis", set.as_str(), &element]);
+        let mut banned = self.compiled.plan.ruleset.clone();
+        let sets = banned.tables.iter_mut().flat_map(|table| &mut table.sets);
+        for set in sets.filter(|banned| banned.name == set) {
+            set.elements = Elements::List(vec![Element::atom(atom.clone())]);
+        }
+        banned
     }
 
     fn simulated(&self, ruleset: &Ruleset, input: Option<&str>, probe: &Probe) -> Outcome {
@@ -139,13 +159,18 @@ impl Hosts {
         walk(ruleset, &self.network, packet).unwrap()
     }
 
-    /// Sends a probe and asks the simulator; both must agree. Returns what they agree on.
-    fn agree(&self, input: Option<&str>, probe: &Probe) -> (Fate, Outcome) {
-        let sender = match input {
+    /// The host whose packets arrive by an interface, or the router itself.
+    fn sender(&self, input: Option<&str>) -> &Namespace {
+        match input {
             Some("wan") => &self.outside,
             Some(_) => &self.inside,
             None => &self.router,
-        };
+        }
+    }
+
+    /// Sends a probe and asks the simulator; both must agree. Returns what they agree on.
+    fn agree(&self, input: Option<&str>, probe: &Probe) -> (Fate, Outcome) {
+        let sender = self.sender(input);
         let outcome = self.simulated(&self.compiled.plan.ruleset, input, probe);
         let patience = if outcome.verdict == Verdict::Drop { SILENCE } else { ANSWER_MAX };
         let fate = sender.enter(|| probe.send(patience));
@@ -297,13 +322,7 @@ fn banned_and_listed_sources_are_dropped_whatever_the_rules_say() {
     let probe = Probe::tcp("198.51.100.66", "192.0.2.1:443");
     assert_eq!(hosts.agree(Some("wan"), &probe).0, Fate::Answered);
 
-    let element = "{ 198.51.100.66 timeout 1h }";
-    hosts.router.run(["nft", "add", "element", "inet", "glacis", BANS4.as_str(), element]);
-    let mut banned = hosts.compiled.plan.ruleset.clone();
-    for set in banned.tables.iter_mut().flat_map(|table| &mut table.sets).filter(|set| set.name == BANS4) {
-        let address = Atom::Ipv4("198.51.100.66".parse().unwrap());
-        set.elements = Elements::List(vec![Element::atom(address)]);
-    }
+    let banned = hosts.ban("198.51.100.66");
     assert_eq!(hosts.simulated(&banned, Some("wan"), &probe).verdict, Verdict::Drop);
     assert_eq!(hosts.outside.enter(|| probe.send(SILENCE)), Fate::Silence);
     let counter = hosts.router.stdout(["nft", "list", "counter", "inet", "glacis", "bans_dropped"]);
@@ -328,4 +347,85 @@ fn forged_sources_are_dropped_and_counted() {
     assert_eq!(outcome.trail.last().unwrap().comment.as_deref(), Some("forged address"));
     let counter = hosts.router.stdout(["nft", "list", "counter", "inet", "glacis", "forged_dropped"]);
     assert!(!counter.contains("packets 0 "), "{counter}");
+}
+
+/// Sends back what comes on a TCP port of all addresses, for as long as the test runs.
+fn echo(namespace: &Namespace, port: u16) {
+    let listener = namespace.enter(|| TcpListener::bind(SocketAddr::from(([0_u16; 8], port))).unwrap());
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+}
+
+/// A connection to an [`echo`], and whose ban is to end or to spare it.
+struct Flow {
+    stream: TcpStream,
+    banned: &'static str,
+    /// Where its like begins, and how.
+    input: Option<&'static str>,
+    probe: Probe,
+}
+
+impl Flow {
+    fn open(hosts: &Hosts, banned: &'static str, input: Option<&'static str>, probe: Probe) -> Self {
+        let family = if probe.from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let stream = hosts.sender(input).enter(|| {
+            let fd = socket(family, SocketType::STREAM, None).unwrap();
+            bind(&fd, &SocketAddr::new(probe.from, 0)).unwrap();
+            connect(&fd, &probe.to).unwrap();
+            TcpStream::from(fd)
+        });
+        let mut flow = Self { stream, banned, input, probe };
+        assert!(flow.goes_on(ANSWER_MAX), "{:?} never began", flow.probe);
+        flow
+    }
+
+    fn goes_on(&mut self, patience: Duration) -> bool {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self.stream.write_all(b"x").is_ok() && self.stream.read(&mut [0]).is_ok_and(|length| length == 1)
+    }
+}
+
+/// What a ban does to flows that were open: of the host, forwarded, and begun by us, of both families.
+fn flows_under_a_ban(label: &str, words: &str, survive: bool) {
+    let policy = format!("{POLICY}scan {{ auto-block {{ {words} }} }}\n");
+    let hosts = Hosts::with_policy(label, &policy);
+    echo(&hosts.router, 22);
+    echo(&hosts.inside, 8443);
+    echo(&hosts.outside, 80);
+    let banned = "198.51.100.66";
+    let mut flows = [
+        Flow::open(&hosts, "203.0.113.7", Some("wan"), Probe::tcp("203.0.113.7", "192.0.2.1:22")),
+        Flow::open(&hosts, "2001:db8::7", Some("wan"), Probe::tcp("2001:db8::7", "[2001:db8::1]:22")),
+        Flow::open(&hosts, banned, Some("wan"), Probe::tcp(banned, "192.0.2.1:443")),
+        Flow::open(&hosts, banned, Some("lan"), Probe::tcp("10.0.1.9", "198.51.100.66:80")),
+        Flow::open(&hosts, "203.0.113.7", None, Probe::tcp("192.0.2.1", "203.0.113.7:80")),
+    ];
+    for flow in &mut flows {
+        let ruleset = hosts.ban(flow.banned);
+        // The flow of a neighbour must not end for want of its link address.
+        hosts.router.run(["ip", "-6", "neigh", "flush", "dev", "wan"]);
+        let patience = if survive { ANSWER_MAX } else { SILENCE };
+        assert_eq!(flow.goes_on(patience), survive, "{:?}", flow.probe);
+        let again = hosts.sender(flow.input).enter(|| flow.probe.send(SILENCE));
+        assert_eq!(again, Fate::Silence, "{:?} began anew", flow.probe);
+        if survive || flow.input == Some("wan") {
+            let outcome = hosts.simulated(&ruleset, flow.input, &flow.probe);
+            assert_eq!(outcome.verdict, Verdict::Drop, "{:?}: {outcome:#?}", flow.probe);
+        }
+    }
+    let counter = hosts.router.stdout(["nft", "list", "counter", "inet", "glacis", "bans_dropped"]);
+    assert!(!counter.contains("packets 0 "), "{counter}");
+}
+
+#[test]
+fn a17_open_flows_of_a_banned_source_go_on_unless_the_policy_ends_them() {
+    flows_under_a_ban("keep", "drop-established #false", true);
+}
+
+#[test]
+fn a17_open_flows_of_a_banned_source_end_on_request() {
+    flows_under_a_ban("drop", "drop-established #true", false);
 }
