@@ -35,7 +35,7 @@ pub(super) const REFUSE: Name = Name::literal("refuse");
 const INVALID: Name = Name::literal("invalid_flow");
 const FORWARDS: Name = Name::literal("forwards");
 
-/// Packets of banned sources, dropped.
+/// Packets of banned sources, dropped; where their flows go on, also the first packets of new ones to them.
 pub const BANS_DROPPED: Name = Name::literal("bans_dropped");
 /// Packets whose source cannot have come from where they came, dropped.
 pub const FORGED_DROPPED: Name = Name::literal("forged_dropped");
