@@ -9,6 +9,7 @@ mod bpffs;
 mod cli;
 mod daemon;
 mod dhcp;
+mod geoip;
 mod heartbeat;
 mod image_build;
 mod kernel;

@@ -146,6 +146,7 @@ impl Daemon {
         let plan = self.wanted.clone();
         self.leases.converge(&plan.interfaces, &self.observed);
         self.detector.configure(plan.scan.as_ref().and_then(|scan| scan.auto_block.clone()));
+        self.refresh_geoip();
         self.attach_program(&plan).await;
         self.troubles.clear(&Trouble::StatusWorker);
         if let Err(error) = self.status_worker.converge(plan.status.as_ref()) {
@@ -164,6 +165,11 @@ impl Daemon {
         self.note(EventKind::PolicyRefused { message: refusal.message.clone() });
         self.refused = Some(refusal.clone());
         refusal
+    }
+
+    /// Takes GeoIP files in that are new or were replaced; returns at once.
+    pub(super) fn refresh_geoip(&self) {
+        self.geoip.begin_refresh(&self.wanted.geoip, &self.policy_folder());
     }
 
     fn policy_folder(&self) -> PathBuf {

@@ -117,7 +117,7 @@ impl Daemon {
             .bans
             .admit(&ban)
             .map_err(|refusal: BanRefusal| Refusal { message: refusal.to_string(), detail: String::new() })?;
-        self.store.put_ban(ban.clone(), &swallowed, ban.since).await.map_err(|error| Refusal {
+        self.store.put_bans(std::slice::from_ref(&ban), &swallowed, vec![], ban.since).await.map_err(|error| Refusal {
             message: format!("the block could not be stored, so it was not made: {error}"),
             detail: String::new(),
         })?;
@@ -245,8 +245,6 @@ impl Daemon {
 
     /// Scan records and events past the retention go.
     pub(super) fn retain(&self) {
-        if let Some(scan) = &self.wanted.scan {
-            self.store.retain(now(), scan.retention);
-        }
+        self.store.retain(now(), self.wanted.scan.as_ref().map(|scan| scan.retention));
     }
 }

@@ -20,6 +20,7 @@ mod workers;
 use crate::bans::BanBook;
 use crate::cli::RunArgs;
 use crate::dhcp::DhcpEvent;
+use crate::geoip::GeoDatabases;
 use crate::kernel::{Kernel, KernelError};
 use crate::policy_file::Checked;
 use crate::scan::Detector;
@@ -94,6 +95,7 @@ struct Daemon {
     revisions: Revisions,
     bans: BanBook,
     detector: Detector,
+    geoip: GeoDatabases,
     probes: ProbeSource,
     leases: Leases,
     status_worker: StatusWorker,
@@ -171,8 +173,10 @@ impl Daemon {
             Err(error) => return Err(error),
         };
         let bans = store.bans().map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
-        let store =
-            Storage::start(store).map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let geoip = GeoDatabases::new(&args.state);
+        let located = geoip.clone();
+        let store = Storage::start(store, move |address| located.locate(address))
+            .map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
         let (asked_in, asked) = mpsc::channel(ASKED_QUEUE);
         let socket = control_socket::listen(&args.socket)?;
         tokio::spawn(control_socket::serve(socket, asked_in));
@@ -198,6 +202,7 @@ impl Daemon {
             revisions,
             bans: BanBook::new(bans),
             detector: Detector::default(),
+            geoip,
             probes: ProbeSource::default(),
             leases: leases_kept,
             status_worker: StatusWorker::new(&args.state).map_err(StartError::Runtime)?,
@@ -253,6 +258,7 @@ impl Daemon {
         self.expire_bans().await;
         if self.ticks.is_multiple_of(TICKS_PER_AUDIT) {
             self.sweep_probes().await;
+            self.refresh_geoip();
             self.audit().await;
         }
         if self.ticks % TICKS_PER_RETENTION == 1 {

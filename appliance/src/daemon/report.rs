@@ -82,6 +82,7 @@ impl Daemon {
             attachment,
             lost: lost_in_kernel + self.detector.forgotten(),
             counters,
+            geoip: self.geoip.status(),
             ..ScanStatus::default()
         }
     }
