@@ -16,8 +16,6 @@ pub struct Batch {
     pub offences: Vec<OffenceChange>,
     /// Get ascending ids in this order.
     pub events: Vec<(UnixMillis, EventKind)>,
-    /// The revision of the policy that now runs.
-    pub policy_revision: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,15 +56,21 @@ impl Tallies {
         self.0.is_empty()
     }
 
-    /// The records of one source and protocol on one day, run after run.
-    pub fn runs(&self) -> impl Iterator<Item = &[(ScanKey, Tally)]> {
-        self.0.chunk_by(|(a, _), (b, _)| a.without_port() == b.without_port())
+    /// The records of one day after those of another.
+    pub fn days(&self) -> impl Iterator<Item = &[(ScanKey, Tally)]> {
+        self.0.chunk_by(|(a, _), (b, _)| a.day == b.day)
     }
 }
 
 impl<'a> FromIterator<&'a ScanHit> for Tallies {
     fn from_iter<I: IntoIterator<Item = &'a ScanHit>>(hits: I) -> Self {
-        let mut tallies: Vec<_> = hits.into_iter().map(|hit| (ScanKey::of(hit), Tally::of(hit))).collect();
+        hits.into_iter().map(|hit| (ScanKey::of(hit), Tally::of(hit))).collect()
+    }
+}
+
+impl FromIterator<(ScanKey, Tally)> for Tallies {
+    fn from_iter<I: IntoIterator<Item = (ScanKey, Tally)>>(records: I) -> Self {
+        let mut tallies: Vec<_> = records.into_iter().collect();
         // A scanner's ports mostly come in order; the stable sort takes such stretches as they are.
         tallies.sort_by_key(|(key, _)| *key);
         tallies.dedup_by(|(key, tally), (kept_key, kept)| {
@@ -153,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn midnight_divides_records_and_runs() {
+    fn midnight_divides_records() {
         let hits = [hit(53, 86_399_999), hit(53, 86_400_000), hit(54, 86_400_000)];
         let tallies: Tallies = hits.iter().collect();
-        let runs: Vec<_> = tallies.runs().map(<[_]>::len).collect();
-        assert_eq!(runs, [1, 2]);
+        let days: Vec<_> = tallies.days().map(<[_]>::len).collect();
+        assert_eq!(days, [1, 2]);
     }
 }

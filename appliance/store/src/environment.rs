@@ -1,8 +1,8 @@
 //! The LMDB environment: opening, transactions, and the growth of its map.
 
 use crate::error::{Fault, StoreError};
-use crate::layout::{self, LAYOUT_VERSION, META_LAYOUT};
-use crate::tables::{BANS, EVENTS, META, OFFENCES, PLACES, SCANS, TABLE_COUNT, Table, Tables};
+use crate::layout::{self, LAYOUT_BEFORE, LAYOUT_VERSION, META_LAYOUT};
+use crate::tables::{META, OLD_SCANS, TABLE_COUNT, TABLE_NAMES, Table, Tables};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Env, EnvFlags, EnvInfo, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use std::fs;
@@ -164,13 +164,13 @@ impl Environment {
         self.env.clear_stale_readers().map_err(|source| StoreError::Lmdb { step, source })
     }
 
-    /// Refuses the environment unless it has the layout of this version; an empty one gets it.
+    /// Refuses the environment unless it has the layout of this version; an empty one, and one of the version before,
+    /// gets it.
     pub fn establish_layout(&self, bytes_max: usize) -> Result<(), StoreError> {
-        let found = self.read("reading the layout", Tables::layout)?;
-        match found {
-            Some(_) => self.require_layout(),
-            None => self
+        match self.read("reading the layout", Tables::layout)? {
+            None | Some(LAYOUT_BEFORE) => self
                 .write("marking the layout", bytes_max, |tables, txn| tables.set_layout(txn, LAYOUT_VERSION)),
+            Some(_) => self.require_layout(),
         }
     }
 
@@ -220,20 +220,21 @@ fn refuse_short(env: &Env<WithoutTls>, dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Refuses a store of another layout before anything is written to it.
+/// Refuses a store of a layout that is neither this one nor the one before, before anything is written to it.
 fn refuse_layout(env: &Env<WithoutTls>, dir: &Path) -> Result<(), StoreError> {
     let read = || -> Result<Option<u32>, Fault> {
         let txn = env.read_txn().map_err(Fault::from)?;
         let found = env.open_databases_and_commit(txn, |opener, txn| {
             let meta = opener.database_options().types::<Bytes, Bytes>().name(META).open(txn)?;
             let stored = meta.map(|meta| meta.get(txn, META_LAYOUT)).transpose()?.flatten();
-            let version = stored.map(layout::parse_version).transpose()?;
+            let parse = |bytes| layout::parse_u32("the layout's version", bytes);
+            let version = stored.map(parse).transpose()?;
             Ok::<_, Fault>(CommitOrAbort::<(), _>::Abort(version))
         })?;
         Ok(found.abort().flatten())
     };
     match read() {
-        Ok(None | Some(LAYOUT_VERSION)) => Ok(()),
+        Ok(None | Some(LAYOUT_VERSION | LAYOUT_BEFORE)) => Ok(()),
         Ok(Some(found)) => Err(StoreError::Layout { path: dir.to_owned(), found }),
         Err(Fault::Lmdb(source)) => Err(open_error(dir, source)),
         Err(fault) => Err(fault.at("reading the layout")),
@@ -241,41 +242,41 @@ fn refuse_layout(env: &Env<WithoutTls>, dir: &Path) -> Result<(), StoreError> {
 }
 
 fn create_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> {
-    let create = || -> Result<[Table; 6], heed::Error> {
+    let create = || -> Result<_, heed::Error> {
         let txn = env.write_txn()?;
         let created = env.create_databases_and_commit(txn, |opener, txn| {
+            // The options of a database that may be missing; creating never gives none.
+            let old_scans = opener.database_options().types::<Bytes, Bytes>().name(OLD_SCANS).open(txn)?;
             let mut create = |name| opener.create_database::<Bytes, Bytes>(txn, Some(name));
-            let tables = [
-                create(SCANS)?,
-                create(BANS)?,
-                create(EVENTS)?,
-                create(META)?,
-                create(OFFENCES)?,
-                create(PLACES)?,
-            ];
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
+            let meta = create(META)?;
+            let mut named = [meta; TABLE_NAMES.len()];
+            for (table, name) in named.iter_mut().zip(TABLE_NAMES) {
+                *table = create(name)?;
+            }
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((named, meta, old_scans)))
         })?;
         Ok(created.unwrap_commit())
     };
-    let [scans, bans, events, meta, offences, places] = create().map_err(|source| open_error(dir, source))?;
-    Ok(Tables { scans, bans, events, meta, offences, places })
+    let (named, meta, old_scans) = create().map_err(|source| open_error(dir, source))?;
+    Ok(Tables::new(named, meta, old_scans))
 }
 
 fn open_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> {
-    let open = || -> Result<[Option<Table>; 6], heed::Error> {
+    let open = || -> Result<_, heed::Error> {
         let txn = env.read_txn()?;
         let opened = env.open_databases_and_commit(txn, |opener, txn| {
             let open = |name| opener.database_options().types::<Bytes, Bytes>().name(name).open(txn);
-            let tables =
-                [open(SCANS)?, open(BANS)?, open(EVENTS)?, open(META)?, open(OFFENCES)?, open(PLACES)?];
-            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(tables))
+            let mut named = [None; TABLE_NAMES.len()];
+            for (table, name) in named.iter_mut().zip(TABLE_NAMES) {
+                *table = open(name)?;
+            }
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((named, open(META)?)))
         })?;
         Ok(opened.unwrap_commit())
     };
-    match open().map_err(|source| open_error(dir, source))? {
-        [Some(scans), Some(bans), Some(events), Some(meta), Some(offences), Some(places)] => {
-            Ok(Tables { scans, bans, events, meta, offences, places })
-        }
-        _ => Err(StoreError::Missing { path: dir.to_owned() }),
-    }
+    let (named, meta) = open().map_err(|source| open_error(dir, source))?;
+    let named: Option<Vec<Table>> = named.into_iter().collect();
+    let named = named.and_then(|named| <[Table; TABLE_NAMES.len()]>::try_from(named).ok());
+    let (named, meta) = named.zip(meta).ok_or_else(|| StoreError::Missing { path: dir.to_owned() })?;
+    Ok(Tables::new(named, meta, None))
 }

@@ -22,19 +22,22 @@
 //! and the removal of old days use the reserve. Retention makes room again.
 
 mod batch;
+mod changes;
 mod environment;
 mod error;
 pub mod layout;
 mod query;
-mod questions;
 mod reader;
+mod retention;
+mod rollup;
+mod sketch;
 mod store;
 mod tables;
+mod upgrade;
 mod writer;
 
 pub use batch::{Applied, BanChange, Batch, OffenceChange};
 pub use error::StoreError;
-pub use query::{ScanFilter, Scans};
 pub use reader::{StoreReader, Totals};
 pub use store::{Locate, RETENTION_DEFAULT, Store};
 pub use writer::{
@@ -42,7 +45,7 @@ pub use writer::{
 };
 
 /// Kept free of scans, in bytes, so that a store full of them still takes bans and can delete.
-pub const RESERVE_BYTES: usize = 2 << 20;
+pub const RESERVE_BYTES: usize = 8 << 20;
 
 /// How far a store may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +59,9 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// 64 MiB at first, 1 GiB at most, 100,000 events.
+    /// 64 MiB at first, 2 GiB at most, 100,000 events.
     fn default() -> Self {
-        Self { bytes_initial: 64 << 20, bytes_max: 1 << 30, events_max: 100_000 }
+        Self { bytes_initial: 64 << 20, bytes_max: 2 << 30, events_max: 100_000 }
     }
 }
 

@@ -2,13 +2,11 @@
 
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::layout::ScanKey;
-use crate::query::{self, ScanFilter, Scans};
-use crate::questions;
-use crate::tables::Tables;
+use crate::layout::Fields;
+use crate::query::{self, Position};
 use crate::{StoreError, layout};
 use glacis_control::scan_query::{
-    DayRange, PortTotal, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
+    DayRange, PortTotal, ScanFilter, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
 };
 use glacis_control::{Ban, Day, Event, Offences};
 use std::path::Path;
@@ -48,53 +46,47 @@ impl StoreReader {
         Self { environment }
     }
 
-    /// Records that pass the filter: newest day first, in a day by descending address.
-    pub fn scans(&self, filter: &ScanFilter, limit: usize) -> Result<Scans, StoreError> {
-        self.environment.read("reading scans", |tables, txn| query::scans(tables.scans, txn, filter, limit))
-    }
-
     /// The three cards, with the period before.
     pub fn summary(&self, days: DayRange) -> Result<ScanSummary, StoreError> {
-        self.environment.read("summing up scans", |tables, txn| questions::summary(tables, txn, days))
+        self.environment.read("summing up scans", |tables, txn| query::summary(tables, txn, days))
     }
 
     /// One for each day of the range, the oldest first; days without scans are zero.
     pub fn trend(&self, days: DayRange) -> Result<Vec<TrendDay>, StoreError> {
-        self.environment.read("reading the trend", |tables, txn| questions::trend(tables, txn, days))
+        self.environment.read("reading the trend", |tables, txn| query::trend(tables, txn, days))
     }
 
     /// The `n` sources with the most hits over the days; equal ones by ascending address.
     pub fn top_sources(&self, days: DayRange, n: usize) -> Result<Top<SourceTotal>, StoreError> {
-        self.environment.read("adding up sources", |tables, txn| questions::top_sources(tables, txn, days, n))
+        self.environment.read("adding up sources", |tables, txn| query::top_sources(tables, txn, days, n))
     }
 
     /// The `n` ports with the most hits over the days.
     pub fn top_ports(&self, days: DayRange, n: usize) -> Result<Top<PortTotal>, StoreError> {
-        self.environment.read("adding up ports", |tables, txn| questions::top_ports(tables, txn, days, n))
+        self.environment.read("adding up ports", |tables, txn| query::top_ports(tables, txn, days, n))
     }
 
     /// At most `limit` records that pass the filter, those that follow `after`: what an earlier page gave as `next`.
     pub fn page(
         &self,
-        filter: &glacis_control::scan_query::ScanFilter,
+        filter: &ScanFilter,
         after: Option<&str>,
         limit: usize,
     ) -> Result<ScanPage, StoreError> {
-        let after = after.map(|text| questions::parse_cursor(text).ok_or(StoreError::Cursor)).transpose()?;
-        self.environment
-            .read("listing scans", |tables, txn| questions::page(tables, txn, filter, after, limit))
+        let after = after.map(|text| Position::parse(text).ok_or(StoreError::Cursor)).transpose()?;
+        self.environment.read("listing scans", |tables, txn| query::page(tables, txn, filter, after, limit))
     }
 
-    /// At most so many records, last seen first, of the newest two days that have any.
+    /// At most so many records, last seen first; 128 are remembered.
     pub fn newest(&self, limit: usize) -> Result<Vec<ScanRow>, StoreError> {
-        self.environment.read("reading the newest scans", |tables, txn| questions::newest(tables, txn, limit))
+        self.environment.read("reading the newest scans", |tables, txn| query::newest(tables, txn, limit))
     }
 
     /// The newest day that has records.
     pub fn newest_day(&self) -> Result<Option<Day>, StoreError> {
         self.environment.read("looking for the newest day", |tables, txn| {
-            let last = tables.scans.last(txn)?;
-            Ok(last.map(|(key, _)| ScanKey::parse(key)).transpose()?.map(|key| key.day()))
+            let last = tables.days.last(txn)?;
+            Ok(last.map(|(key, _)| Fields::of("the key of a day", key).day()).transpose()?)
         })
     }
 
@@ -141,16 +133,11 @@ impl StoreReader {
         })
     }
 
-    /// Of the policy that was applied last; 0 before the first.
-    pub fn policy_revision(&self) -> Result<u64, StoreError> {
-        self.environment.read("reading the policy's revision", Tables::revision)
-    }
-
     pub fn totals(&self) -> Result<Totals, StoreError> {
         self.environment.read("counting records", |tables, txn| {
             Ok(Totals {
                 bytes_used: tables.bytes_used(txn)?,
-                scan_records: tables.scans.len(txn)?,
+                scan_records: tables.records.len(txn)?,
                 bans: tables.bans.len(txn)?,
                 events: tables.events.len(txn)?,
             })

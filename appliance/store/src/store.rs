@@ -3,12 +3,13 @@
 use crate::batch::Tallies;
 use crate::environment::Environment;
 use crate::error::Fault;
-use crate::layout::{self, ScanKey};
+use crate::retention::{self, Retained};
 use crate::tables::Tables;
-use crate::{Applied, BanChange, Batch, Bounds, StoreError, StoreReader};
+use crate::upgrade::{self, Upgraded};
+use crate::{Applied, BanChange, Batch, Bounds, StoreError, StoreReader, rollup};
 use glacis_control::report::StoreStatus;
 use glacis_control::scan_query::Location;
-use glacis_control::{Ban, Day, Event, EventKind, ScanHit, UnixMillis};
+use glacis_control::{Ban, Event, EventKind, ScanHit, UnixMillis};
 use heed::RwTxn;
 use ipnet::IpNet;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -19,8 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Records that one transaction of [`Store::retain`] removes at most, so that a ban never waits long behind it.
-const RETAIN_STEP: usize = 4096;
 /// Locked by the process that writes, for as long as it lives.
 const WRITER_LOCK: &str = "writer.lock";
 
@@ -43,15 +42,6 @@ pub struct Store {
     dropped: AtomicU64,
     /// Held, not used: the kernel lets go of the lock when the process dies.
     _writer_lock: File,
-}
-
-/// What one step of retention did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retained {
-    /// So many records went, and there may be more to remove.
-    Some(usize),
-    /// The last ones went.
-    All(usize),
 }
 
 impl Store {
@@ -90,27 +80,35 @@ impl Store {
         batches: &[Batch],
         locate: Locate<'_>,
     ) -> Result<Vec<Applied>, StoreError> {
+        let step = "committing a batch";
         let tallies: Vec<Tallies> = batches.iter().map(|batch| batch.hits.iter().collect()).collect();
         if tallies.iter().any(|tallies| !tallies.is_empty()) {
-            let bytes_max = self.bounds.scan_bytes_max();
-            let outcome = self.environment.write("committing a batch", bytes_max, |tables, txn| {
-                for tallies in &tallies {
-                    tables.add_scans(txn, tallies, locate)?;
-                }
-                self.change_all(tables, txn, batches)
+            let outcome = self.environment.write(step, self.bounds.scan_bytes_max(), |tables, txn| {
+                let refused = tallies.iter().map(|tallies| rollup::add(tables, txn, tallies, locate));
+                let refused = refused.collect::<Result<Vec<_>, Fault>>()?;
+                Ok((self.change_all(tables, txn, batches)?, refused))
             });
-            if !matches!(outcome, Err(StoreError::Full { .. })) {
-                return outcome;
+            match outcome {
+                Ok((applied, refused)) => return Ok(self.with_dropped(applied, refused)),
+                Err(StoreError::Full { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        let mut applied =
-            self.environment.write("committing a batch", self.bounds.bytes_max, |tables, txn| {
-                self.change_all(tables, txn, batches)
-            })?;
-        for (applied, tallies) in applied.iter_mut().zip(&tallies) {
-            applied.dropped = self.count_dropped(tallies);
+        let applied = self
+            .environment
+            .write(step, self.bounds.bytes_max, |tables, txn| self.change_all(tables, txn, batches))?;
+        Ok(self.with_dropped(applied, tallies.iter().map(|tallies| tallies.len() as u64)))
+    }
+
+    fn with_dropped(
+        &self,
+        mut applied: Vec<Applied>,
+        dropped: impl IntoIterator<Item = u64>,
+    ) -> Vec<Applied> {
+        for (applied, dropped) in applied.iter_mut().zip(dropped) {
+            applied.dropped = self.count_dropped(dropped);
         }
-        Ok(applied)
+        applied
     }
 
     fn change_all(
@@ -119,13 +117,13 @@ impl Store {
         txn: &mut RwTxn<'_>,
         batches: &[Batch],
     ) -> Result<Vec<Applied>, Fault> {
-        let applied = batches.iter().map(|batch| change(tables, txn, batch)).collect::<Result<_, _>>()?;
+        let applied = batches.iter().map(|batch| tables.change(txn, batch)).collect::<Result<_, _>>()?;
         tables.trim_events(txn, self.bounds.events_max)?;
         Ok(applied)
     }
 
-    /// Commits hits in one transaction: counts add up, first and last widen. Returns how many records were
-    /// dropped because the store is full.
+    /// Commits hits in one transaction: counts add up, first and last widen. Returns how many records were dropped
+    /// because the store is full or their day is being removed. No location is asked for.
     pub fn record(&self, hits: &[ScanHit]) -> Result<u64, StoreError> {
         self.record_tallies(&hits.iter().collect(), &nowhere)
     }
@@ -139,22 +137,21 @@ impl Store {
         if tallies.is_empty() {
             return Ok(0);
         }
-        let bytes_max = self.bounds.scan_bytes_max();
-        let outcome = self
-            .environment
-            .write("recording scans", bytes_max, |tables, txn| tables.add_scans(txn, tallies, locate));
+        let outcome =
+            self.environment.write("recording scans", self.bounds.scan_bytes_max(), |tables, txn| {
+                rollup::add(tables, txn, tallies, locate)
+            });
         match outcome {
-            Ok(()) => Ok(0),
-            Err(StoreError::Full { .. }) => Ok(self.count_dropped(tallies)),
+            Ok(refused) => Ok(self.count_dropped(refused)),
+            Err(StoreError::Full { .. }) => Ok(self.count_dropped(tallies.len() as u64)),
             Err(error) => {
-                self.count_dropped(tallies);
+                self.count_dropped(tallies.len() as u64);
                 Err(error)
             }
         }
     }
 
-    fn count_dropped(&self, tallies: &Tallies) -> u64 {
-        let records = tallies.len() as u64;
+    fn count_dropped(&self, records: u64) -> u64 {
         self.dropped.fetch_add(records, Ordering::Relaxed);
         records
     }
@@ -201,14 +198,18 @@ impl Store {
         })
     }
 
-    /// Removes the scans of days that ended, and the events that happened, `retention` ago or earlier.
-    /// Works in transactions of at most 4096 records. Returns how many went.
+    /// Removes the scans of days that ended, and the events that happened, `retention` ago or earlier; without one, the
+    /// one that was given last, or [`RETENTION_DEFAULT`]. Works in bounded transactions. Returns how many went.
+    ///
+    /// Days after that are never touched, be they today or in the future: a clock that fell back removes nothing. One
+    /// that leaps ahead removes what is old by its time; whether to believe it is the caller's to decide, for whom
+    /// [`StoreReader::newest_day`] tells how far the records go.
     pub fn retain(&self, now: UnixMillis, retention: Option<Duration>) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
             match self.retain_step(now, retention)? {
-                Retained::Some(records) => removed += records as u64,
-                Retained::All(records) => return Ok(removed + records as u64),
+                Retained::Some(records) => removed += records,
+                Retained::All(records) => return Ok(removed + records),
             }
         }
     }
@@ -219,46 +220,40 @@ impl Store {
         retention: Option<Duration>,
     ) -> Result<Retained, StoreError> {
         let retention = self.remembered_retention(retention)?;
-        let oldest = UnixMillis(now.0.saturating_sub(retention.as_millis() as u64));
-        let step = "removing old records";
-        let old = self.environment.read(step, |tables, txn| old_keys(tables, txn, oldest))?;
-        let removed = old.scans.len() + old.events.len();
-        if removed > 0 {
-            self.environment.write(step, self.bounds.bytes_max, |tables, txn| {
-                for key in &old.scans {
-                    tables.scans.delete(txn, key.bytes())?;
-                }
-                for key in &old.events {
-                    tables.events.delete(txn, key)?;
-                }
-                Ok(())
-            })?;
-        }
-        Ok(if removed < RETAIN_STEP { Retained::All(removed) } else { Retained::Some(removed) })
+        retention::step(&self.environment, self.bounds.bytes_max, now, retention)
     }
 
     /// The given one, which is remembered; without one, the remembered one.
     fn remembered_retention(&self, retention: Option<Duration>) -> Result<Duration, StoreError> {
         let step = "remembering the retention";
         let stored = self.environment.read(step, Tables::retention)?;
-        let Some(given) = retention.map(|retention| retention.as_millis() as u64) else {
-            return Ok(stored.map_or(RETENTION_DEFAULT, Duration::from_millis));
-        };
+        let Some(given) = retention else { return Ok(stored.unwrap_or(RETENTION_DEFAULT)) };
         if stored != Some(given) {
             self.environment
                 .write(step, self.bounds.bytes_max, |tables, txn| tables.set_retention(txn, given))?;
         }
-        Ok(Duration::from_millis(given))
+        Ok(given)
     }
 
-    /// Removes every scan record and all that is derived from them. Returns how many records there were.
+    /// Removes every scan record and all that comes from them, in one transaction. Bans, offences, events and settings
+    /// stay. Returns how many records there were.
     pub fn clear_scans(&self) -> Result<u64, StoreError> {
-        self.environment.write("clearing scans", self.bounds.bytes_max, |tables, txn| {
-            let records = tables.scans.len(txn)?;
-            tables.scans.clear(txn)?;
-            tables.places.clear(txn)?;
-            Ok(records)
-        })
+        self.environment.write("clearing scans", self.bounds.bytes_max, retention::clear)
+    }
+
+    /// Moves all records of a store that was of layout 1 to this one, in bounded transactions.
+    pub fn upgrade(&self, locate: Locate<'_>) -> Result<(), StoreError> {
+        while self.upgrade_step(locate)? == Upgraded::Some {}
+        Ok(())
+    }
+
+    pub(crate) fn upgrade_step(&self, locate: Locate<'_>) -> Result<Upgraded, StoreError> {
+        let (scan_bytes_max, bytes_max) = (self.bounds.scan_bytes_max(), self.bounds.bytes_max);
+        let upgraded = upgrade::step(&self.environment, scan_bytes_max, bytes_max, locate)?;
+        if let Upgraded::Lost(records) = upgraded {
+            self.dropped.fetch_add(records, Ordering::Relaxed);
+        }
+        Ok(upgraded)
     }
 
     /// Takes the slots of dead readers away, whose snapshots keep the file growing. Returns how many there were.
@@ -292,51 +287,4 @@ fn lock_for_writing(dir: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::AlreadyOpen { path: dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(directory_error(source)),
     }
-}
-
-/// All of a batch but its hits.
-fn change(tables: &Tables, txn: &mut RwTxn<'_>, batch: &Batch) -> Result<Applied, Fault> {
-    let mut applied = Applied::default();
-    for change in &batch.bans {
-        match change {
-            BanChange::Put(ban) => tables.put_ban(txn, ban)?,
-            BanChange::Remove(source) => applied.removed.extend(tables.take_ban(txn, source)?),
-        }
-    }
-    for change in &batch.offences {
-        tables.change_offences(txn, change)?;
-    }
-    for (at, kind) in &batch.events {
-        applied.events.push(tables.append_event(txn, *at, kind)?);
-    }
-    if let Some(revision) = batch.policy_revision {
-        tables.set_revision(txn, revision)?;
-    }
-    Ok(applied)
-}
-
-struct OldKeys {
-    scans: Vec<ScanKey>,
-    events: Vec<Vec<u8>>,
-}
-
-/// At most [`RETAIN_STEP`] keys, the oldest first.
-fn old_keys(tables: &Tables, txn: &heed::RoTxn<'_>, oldest: UnixMillis) -> Result<OldKeys, Fault> {
-    let oldest_day = Day::of(oldest);
-    let mut old = OldKeys { scans: Vec::new(), events: Vec::new() };
-    for entry in tables.scans.iter(txn)?.take(RETAIN_STEP) {
-        let key = ScanKey::parse(entry?.0)?;
-        if key.day() >= oldest_day {
-            break;
-        }
-        old.scans.push(key);
-    }
-    for entry in tables.events.iter(txn)?.take(RETAIN_STEP - old.scans.len()) {
-        let (key, value) = entry?;
-        if layout::event_at(value)? >= oldest {
-            break;
-        }
-        old.events.push(key.to_vec());
-    }
-    Ok(old)
 }

@@ -5,8 +5,9 @@
 //! that is full says so.
 
 use crate::batch::{Pending, Tallies};
+use crate::retention::Retained;
 use crate::store::Locate;
-use crate::store::Retained;
+use crate::upgrade::Upgraded;
 use crate::{Applied, Batch, Store, StoreError, StoreReader};
 use glacis_control::report::StoreStatus;
 use glacis_control::scan_query::Location;
@@ -142,7 +143,7 @@ impl WriterHandle {
         self.order(Order::Retain { now, retention, removed: 0, done: Box::new(done) })
     }
 
-    /// Queues [`Store::clear_scans`]. Hits that wait are committed before, those that come later are kept.
+    /// Queues [`Store::clear_scans`]. Hits that wait when it is carried out go too; those that come later are kept.
     pub fn clear_scans(
         &self,
         done: impl FnOnce(Result<u64, Arc<StoreError>>) + Send + 'static,
@@ -215,6 +216,7 @@ enum Work {
     Orders(Vec<Order>),
     Hits(Tallies),
     StaleReaders,
+    Upgrade,
     Stop,
 }
 
@@ -226,8 +228,10 @@ impl Shared {
 
     fn run(&self, locate: Locate<'_>) {
         let mut stale_readers_due = Instant::now();
+        let mut upgrading = true;
         loop {
-            match self.next_work(stale_readers_due) {
+            match self.next_work(stale_readers_due, upgrading) {
+                Work::Upgrade => upgrading = self.upgrade(locate),
                 Work::Orders(orders) => self.carry_out(orders, locate),
                 Work::Hits(tallies) => self.record(&tallies, locate),
                 Work::StaleReaders => {
@@ -241,7 +245,7 @@ impl Shared {
 
     /// Waits for work. Due hits go before orders, since they come at most once a second or in bulk, and orders
     /// must not starve them.
-    fn next_work(&self, stale_readers_due: Instant) -> Work {
+    fn next_work(&self, stale_readers_due: Instant, upgrading: bool) -> Work {
         let mut queue = self.lock();
         loop {
             let now = Instant::now();
@@ -259,6 +263,9 @@ impl Shared {
             }
             if stale_readers_due <= now {
                 return Work::StaleReaders;
+            }
+            if upgrading {
+                return Work::Upgrade;
             }
             let due = queue.hits_due.map_or(stale_readers_due, |due| due.min(stale_readers_due));
             let wait = due.saturating_duration_since(now);
@@ -293,12 +300,18 @@ impl Shared {
     fn carry_out_one(&self, order: Order, locate: Locate<'_>) {
         match order {
             Order::Apply(batch, done) => self.apply(&[batch], vec![done], locate),
-            Order::Clear(done) => done(self.store.clear_scans().map_err(Arc::new)),
+            Order::Clear(done) => {
+                let mut queue = self.lock();
+                drop(queue.hits.take());
+                queue.hits_due = None;
+                drop(queue);
+                done(self.store.clear_scans().map_err(Arc::new));
+            }
             Order::Expire(now, done) => done(self.store.expire_bans(now).map_err(Arc::new)),
             Order::Retain { now, retention, removed, done } => match self.store.retain_step(now, retention) {
-                Ok(Retained::All(records)) => done(Ok(removed + records as u64)),
+                Ok(Retained::All(records)) => done(Ok(removed + records)),
                 Ok(Retained::Some(records)) => {
-                    let removed = removed + records as u64;
+                    let removed = removed + records;
                     self.lock().orders.push_back(Order::Retain { now, retention, removed, done });
                 }
                 Err(error) => done(Err(Arc::new(error))),
@@ -323,6 +336,19 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// One step, with other work before the next one. Returns whether there is more to do.
+    fn upgrade(&self, locate: Locate<'_>) -> bool {
+        match self.store.upgrade_step(locate) {
+            Ok(Upgraded::Some) => return true,
+            Ok(Upgraded::All) => {}
+            Ok(Upgraded::Lost(records)) => {
+                tracing::warn!(records, "store full, its oldest scan records dropped");
+            }
+            Err(error) => tracing::error!(%error, "scan records of layout 1 stay until the next start"),
+        }
+        false
     }
 
     fn clear_stale_readers(&self) {

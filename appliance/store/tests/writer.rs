@@ -4,9 +4,7 @@
 
 use glacis_control::scan_query::Location;
 use glacis_control::{Ban, BanReason, EventKind, ProbeKinds, Protocol, ScanHit, UnixMillis};
-use glacis_store::{
-    BanChange, Batch, Bounds, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, ScanFilter, Store, Writer,
-};
+use glacis_store::{BanChange, Batch, Bounds, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, Store, Writer};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::mpsc;
@@ -62,7 +60,7 @@ fn a_single_hit_is_committed_within_the_interval() {
     let start = Instant::now();
     until("the hit", || handle.reader().totals().unwrap().scan_records == 1);
     assert!(start.elapsed() >= COMMIT_INTERVAL / 2, "{:?}: not waited for more", start.elapsed());
-    assert_eq!(handle.reader().scans(&ScanFilter::default(), 9).unwrap().records[0].hits, 2);
+    assert_eq!(handle.reader().newest(9).unwrap()[0].record.hits, 2);
 }
 
 #[test]

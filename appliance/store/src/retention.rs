@@ -1,0 +1,156 @@
+//! Removing: what is past the retention, and everything at once.
+//!
+//! Days go whole. A first transaction takes the sums of the days away and notes the last of them as being removed: from
+//! then on no reader sees these days, and hits for them are refused. Their records, indexes and roll-ups follow in
+//! bounded steps, with other work between them. A crash in between leaves the note, and the next step goes on.
+
+use crate::StoreError;
+use crate::environment::Environment;
+use crate::error::Fault;
+use crate::layout::{self, Fields, Key};
+use crate::rollup;
+use crate::tables::{Table, Tables};
+use glacis_control::{Day, UnixMillis};
+use heed::{RoTxn, RwTxn};
+use std::ops::Bound;
+use std::time::Duration;
+
+/// Entries that one transaction removes from one table at most, so that a ban never waits long behind it.
+const STEP_ENTRIES: usize = 4096;
+/// The same of sources: each has its list of days, which lies anywhere.
+const STEP_SOURCES: usize = 1024;
+/// Sums of days that are taken away together; longer than any retention, short enough for one transaction.
+const STEP_DAYS: usize = 512;
+
+/// What one step of retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retained {
+    /// So many records went, and there may be more to remove.
+    Some(u64),
+    /// The last ones went.
+    All(u64),
+}
+
+/// Removes some of the days that ended, and of the events that happened, `retention` ago or earlier.
+pub(crate) fn step(
+    environment: &Environment,
+    bytes_max: usize,
+    now: UnixMillis,
+    retention: Duration,
+) -> Result<Retained, StoreError> {
+    let step = "removing old records";
+    let oldest = UnixMillis(now.0.saturating_sub(retention.as_millis() as u64));
+    if let Some(last) = environment.read(step, Tables::removing)? {
+        let records = environment.write(step, bytes_max, |tables, txn| remove_some(tables, txn, last))?;
+        return Ok(Retained::Some(records));
+    }
+    let days = environment.read(step, |tables, txn| days_before(tables, txn, Day::of(oldest)))?;
+    if let Some(last) = days.last() {
+        environment.write(step, bytes_max, |tables, txn| {
+            for day in &days {
+                tables.days.delete(txn, &Key::of_day(*day))?;
+            }
+            tables.set_removing(txn, Some(*last))
+        })?;
+        return Ok(Retained::Some(0));
+    }
+    let events = environment.read(step, |tables, txn| old_events(tables, txn, oldest))?;
+    if !events.is_empty() {
+        environment.write(step, bytes_max, |tables, txn| {
+            for key in &events {
+                tables.events.delete(txn, key)?;
+            }
+            Ok(())
+        })?;
+    }
+    let removed = events.len() as u64;
+    Ok(if events.len() < STEP_ENTRIES { Retained::All(removed) } else { Retained::Some(removed) })
+}
+
+/// Ascending.
+fn days_before(tables: &Tables, txn: &RoTxn<'_>, oldest: Day) -> Result<Vec<Day>, Fault> {
+    let before = Key::of_day(oldest);
+    let range = tables.days.range(txn, &(Bound::Unbounded, Bound::Excluded(&*before)))?;
+    range.take(STEP_DAYS).map(|entry| Ok(Fields::of("the key of a day", entry?.0).day()?)).collect()
+}
+
+/// The oldest first.
+fn old_events(tables: &Tables, txn: &RoTxn<'_>, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut old = Vec::new();
+    for entry in tables.events.iter(txn)?.take(STEP_ENTRIES) {
+        let (key, value) = entry?;
+        if layout::event_at(value)? >= oldest {
+            break;
+        }
+        old.push(key.to_vec());
+    }
+    Ok(old)
+}
+
+/// Removes from the first table that has entries of a day up to `last`; the note goes when none has. Returns how many
+/// records went.
+fn remove_some(tables: &Tables, txn: &mut RwTxn<'_>, last: Day) -> Result<u64, Fault> {
+    let gone = sources_until(tables, txn, last)?;
+    if let Some((day, source)) = gone.last() {
+        let end = Key::of_day(*day).with_source(*source);
+        tables.sources.delete_range(txn, &(Bound::Unbounded, Bound::Included(&*end)))?;
+        rollup::forget(tables, txn, &gone)?;
+        return Ok(0);
+    }
+    let records = remove_front(tables.records, txn, last)?;
+    if records > 0 {
+        return Ok(records as u64);
+    }
+    for table in tables.by_day() {
+        if remove_front(table, txn, last)? > 0 {
+            return Ok(0);
+        }
+    }
+    tables.set_removing(txn, None)?;
+    if tables.sources.is_empty(txn)? {
+        tables.places.clear(txn)?;
+        tables.place_ids.clear(txn)?;
+    }
+    Ok(0)
+}
+
+fn sources_until(tables: &Tables, txn: &RoTxn<'_>, last: Day) -> Result<Vec<(Day, std::net::IpAddr)>, Fault> {
+    let mut gone = Vec::new();
+    for entry in tables.sources.iter(txn)?.take(STEP_SOURCES) {
+        let mut fields = Fields::of("the key of a source", entry?.0);
+        let (day, source) = (fields.day()?, fields.source()?);
+        if day > last {
+            break;
+        }
+        gone.push((day, source));
+    }
+    Ok(gone)
+}
+
+/// Returns how many entries went; at most [`STEP_ENTRIES`].
+fn remove_front(table: Table, txn: &mut RwTxn<'_>, last: Day) -> Result<usize, Fault> {
+    let mut end = None;
+    for entry in table.iter(txn)?.take(STEP_ENTRIES) {
+        let (key, _) = entry?;
+        if Fields::of("a key by day", key).day()? > last {
+            break;
+        }
+        end = Some(Key::EMPTY.with(key));
+    }
+    let Some(end) = end else { return Ok(0) };
+    Ok(table.delete_range(txn, &(Bound::Unbounded, Bound::Included(&*end)))?)
+}
+
+/// Removes every scan record and all that comes from scans, in one transaction: whole trees are given back without
+/// looking at their leaves. Returns how many records there were.
+pub(crate) fn clear(tables: &Tables, txn: &mut RwTxn<'_>) -> Result<u64, Fault> {
+    let mut records = tables.records.len(txn)?;
+    if let Some(old) = tables.old_scans {
+        records += old.len(txn)?;
+    }
+    for table in tables.of_scans() {
+        table.clear(txn)?;
+    }
+    tables.set_removing(txn, None)?;
+    Ok(records)
+}
