@@ -4,9 +4,11 @@
 //! stranger can choose.
 
 use super::feed::Snapshot;
+use super::records::BansByReason;
 use super::server::Counters;
 use glacis_control::report::FirewallState;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -26,23 +28,37 @@ impl Kind {
     }
 }
 
+/// What is known at one moment.
+#[derive(Default)]
+pub struct Moment {
+    pub latest: Option<Arc<Snapshot>>,
+    /// `None` when the store cannot be read now.
+    pub bans: Option<BansByReason>,
+    /// Open event streams.
+    pub streams: u64,
+}
+
 /// The metrics of one moment. Without a snapshot there are only the worker's own.
-pub fn render(latest: Option<&Snapshot>, counters: &Counters) -> String {
+pub fn render(moment: &Moment, counters: &Counters) -> String {
+    let latest = moment.latest.as_deref();
     let mut text = Exposition::default();
-    worker(&mut text, counters);
+    worker(&mut text, counters, moment.streams);
     text.family("glacis_up", Kind::Gauge, "Whether the core's newest report is fresh.");
     text.sample(&[], u64::from(latest.is_some_and(|snapshot| !snapshot.is_stale())));
     if let Some(snapshot) = latest {
         text.family("glacis_report_age_seconds", Kind::Gauge, "Age of the core's newest report.");
         text.sample(&[], snapshot.age().as_secs_f64());
         core(&mut text, snapshot);
+        bans(&mut text, snapshot, moment.bans);
         scan(&mut text, snapshot);
+        counted(&mut text, snapshot);
+        geoip(&mut text, snapshot);
         store(&mut text, snapshot);
     }
     text.text
 }
 
-fn worker(text: &mut Exposition, counters: &Counters) {
+fn worker(text: &mut Exposition, counters: &Counters, streams: u64) {
     text.family(
         "glacis_status_connections_total",
         Kind::Counter,
@@ -55,6 +71,16 @@ fn worker(text: &mut Exposition, counters: &Counters) {
         "Connections closed unheard because their source had too many.",
     );
     text.sample(&[], counters.refused.get());
+    text.family("glacis_status_streams", Kind::Gauge, "Event streams that are open.");
+    text.sample(&[], streams);
+    text.family("glacis_status_streams_total", Kind::Counter, "Event streams that were opened.");
+    text.sample(&[], counters.streams.get());
+    text.family(
+        "glacis_status_streams_refused_total",
+        Kind::Counter,
+        "Event streams for which there was no place.",
+    );
+    text.sample(&[], counters.streams_refused.get());
 }
 
 fn core(text: &mut Exposition, snapshot: &Snapshot) {
@@ -88,8 +114,17 @@ fn core(text: &mut Exposition, snapshot: &Snapshot) {
     for worker in &report.workers {
         text.sample(&[("worker", &worker.name)], u64::from(worker.restarts));
     }
+}
+
+fn bans(text: &mut Exposition, snapshot: &Snapshot, by_reason: Option<BansByReason>) {
     text.family("glacis_bans_active", Kind::Gauge, "Sources that are blocked now.");
-    text.sample(&[], report.bans_active);
+    text.sample(&[], snapshot.report.bans_active);
+    if let Some(BansByReason(reasons)) = by_reason {
+        text.family("glacis_bans", Kind::Gauge, "Sources that are blocked now, by the shape of their scan.");
+        for (reason, count) in reasons {
+            text.sample(&[("reason", reason)], count);
+        }
+    }
 }
 
 fn scan(text: &mut Exposition, snapshot: &Snapshot) {
@@ -98,16 +133,57 @@ fn scan(text: &mut Exposition, snapshot: &Snapshot) {
     text.sample(&[], u64::from(scan.enabled));
     text.family("glacis_scan_devices", Kind::Gauge, "Devices that the TC program watches.");
     text.sample(&[], scan.devices.len() as u64);
-    text.family("glacis_scan_events_total", Kind::Counter, "Counters of the TC program, by name.");
-    for (name, value) in &scan.counters {
-        text.sample(&[("counter", name)], *value);
-    }
+    text.family("glacis_scan_sources", Kind::Gauge, "Sources that the detector watches.");
+    text.sample(&[], scan.sources);
+    text.family(
+        "glacis_scan_sources_forgotten_total",
+        Kind::Counter,
+        "Sources forgotten because the detector watches only so many.",
+    );
+    text.sample(&[], scan.sources_forgotten);
     text.family(
         "glacis_scan_hits_lost_total",
         Kind::Counter,
         "Hits that were seen and could not be recorded.",
     );
     text.sample(&[], scan.lost);
+    let auto = scan.auto_block.as_ref();
+    text.family("glacis_auto_block_mode", Kind::Gauge, "1 for the mode of the auto-block.");
+    for mode in ["off", "observe", "enforce"] {
+        text.sample(&[("mode", mode)], u64::from(auto.map_or("off", |auto| auto.mode.as_str()) == mode));
+    }
+    text.family("glacis_auto_block_suspended", Kind::Gauge, "Whether the auto-block cannot work now.");
+    text.sample(&[], u64::from(auto.is_some_and(|auto| auto.suspended.is_some())));
+}
+
+/// The TC program's counters: a family of its own for each, because they overlap and their sum means nothing.
+fn counted(text: &mut Exposition, snapshot: &Snapshot) {
+    for (name, value) in &snapshot.report.scan.counters {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let name: String = name.chars().map(|c| if is_word(c) { c } else { '_' }).collect();
+        let help =
+            format!("Counter {name} of the TC program, in packets unless its name says another thing.");
+        text.family(&format!("glacis_tc_{name}_total"), Kind::Counter, &help);
+        text.sample(&[], *value);
+    }
+}
+
+fn geoip(text: &mut Exposition, snapshot: &Snapshot) {
+    let files = &snapshot.report.scan.geoip;
+    text.family("glacis_geoip_up", Kind::Gauge, "Whether the newest version of the database is in use.");
+    for file in files {
+        text.sample(&[("kind", &file.kind), ("file", &file.file)], u64::from(file.error.is_none()));
+    }
+    text.family(
+        "glacis_geoip_build_timestamp_seconds",
+        Kind::Gauge,
+        "When the database was built, in Unix time.",
+    );
+    for file in files {
+        if let Some(built) = file.built {
+            text.sample(&[("kind", &file.kind), ("file", &file.file)], built.0 / 1000);
+        }
+    }
 }
 
 fn store(text: &mut Exposition, snapshot: &Snapshot) {
@@ -128,19 +204,19 @@ fn store(text: &mut Exposition, snapshot: &Snapshot) {
 #[derive(Default)]
 struct Exposition {
     text: String,
-    family: &'static str,
+    family: String,
 }
 
 impl Exposition {
-    fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
-        self.family = name;
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        name.clone_into(&mut self.family);
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {}", kind.name()));
     }
 
     /// One value of the family that was named last.
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        let family = self.family;
+        let family = self.family.clone();
         if labels.is_empty() {
             return self.line(format_args!("{family} {value}"));
         }
@@ -169,7 +245,8 @@ mod tests {
     fn rendered(report: StatusReport) -> String {
         let latest = Latest::default();
         latest.set(report);
-        render(latest.get().as_deref(), &Counters::default())
+        let bans = Some(sample::recent().bans_by_reason);
+        render(&Moment { latest: latest.get(), bans, streams: 1 }, &Counters::default())
     }
 
     #[test]
@@ -181,7 +258,17 @@ mod tests {
             "glacis_firewall_state{state=\"applied\"} 1",
             "glacis_firewall_state{state=\"drop-all\"} 0",
             "glacis_bans_active 2",
-            "glacis_scan_events_total{counter=\"packets\"} 1204311",
+            "glacis_bans{reason=\"vertical\"} 1",
+            "glacis_bans{reason=\"slow\"} 0",
+            "glacis_status_streams 1",
+            "glacis_tc_packets_total 1204311",
+            "glacis_scan_sources 17",
+            "glacis_scan_sources_forgotten_total 4",
+            "glacis_auto_block_mode{mode=\"enforce\"} 1",
+            "glacis_auto_block_mode{mode=\"off\"} 0",
+            "glacis_auto_block_suspended 0",
+            "glacis_geoip_up{kind=\"asn\",file=\"asn.mmdb\"} 0",
+            "glacis_geoip_build_timestamp_seconds{kind=\"city\",file=\"city.mmdb\"} 1793664000",
             "glacis_scan_hits_lost_total 3",
             "glacis_store_writes_dropped_total 1",
             "glacis_worker_restarts_total{worker=\"status\"} 2",
@@ -210,6 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn no_address_of_a_stranger_is_told() {
+        let text = rendered(sample::report());
+        for part in ["203.0.113", "2001:db8"] {
+            assert!(!text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_counter_s_name_stays_a_name() {
+        let mut report = sample::report();
+        report.scan.counters = vec![("a\n b{}-9".into(), 1)];
+        let text = rendered(report);
+        assert!(text.contains("\nglacis_tc_a__b___9_total 1\n"), "{text}");
+    }
+
+    #[test]
     fn a_label_cannot_break_out_of_its_quotes() {
         let mut report = sample::report();
         report.interfaces[0].name = "a\"} 1\n\\x".into();
@@ -219,7 +322,7 @@ mod tests {
 
     #[test]
     fn before_the_first_report_only_the_worker_speaks_of_itself() {
-        let text = render(None, &Counters::default());
+        let text = render(&Moment::default(), &Counters::default());
         assert!(text.contains("\nglacis_up 0\n") && !text.contains("glacis_bans_active"), "{text}");
     }
 }

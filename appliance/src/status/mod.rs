@@ -1,18 +1,25 @@
 //! The read-only status endpoint, as a worker.
 //!
-//! Owns the page, the JSON, the metrics and the HTTP server around them. It hears snapshots from the core and
+//! Owns the pages, the JSON, the event stream, the metrics and the HTTP server around them. It hears snapshots from the core and
 //! reads the store; it holds no handle that can change anything, and nothing that a visitor sends reaches the
 //! core. docs/status.md lists the endpoints.
 
+mod api;
+mod days;
 mod feed;
 mod guard;
 mod metrics;
 mod page;
+mod pages;
+mod places;
+mod query;
+mod ration;
 mod records;
 mod routes;
 #[cfg(test)]
 mod sample;
 mod server;
+mod stream;
 
 use crate::worker::inherited::{InheritError, Inherited};
 use crate::worker::profile::STATUS;

@@ -1,50 +1,109 @@
 //! Records of the store, read for all visitors together and never more often than the machine can bear.
 
+use super::ration::{Known, Ration, Shelf};
 use crate::worker::STORE_VARIABLE;
-use glacis_control::{Ban, Day, Event, ScanRecord, UnixMillis};
-use glacis_store::{ScanFilter, StoreError, StoreReader};
-use std::cmp::Reverse;
-use std::ops::RangeInclusive;
+use glacis_control::scan_query::{
+    DayRange, PortTotal, ScanFilter, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
+};
+use glacis_control::{Ban, BanReason, Event, ScanShape, UnixMillis};
+use glacis_store::{StoreError, StoreReader};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Most scan records, and most events, that are listed.
-pub const ROWS_MAX: usize = 100;
+/// Newest scan records that are kept at hand.
+pub const NEWEST_MAX: usize = 100;
+/// Newest events that are kept at hand.
+pub const EVENTS_MAX: usize = 1000;
 /// Most bans that are listed.
 pub const BANS_MAX: usize = 1000;
-/// Scan records that are looked at to find the newest: about 12 MB for a moment.
-const VISITS_MAX: usize = 200_000;
-/// One reading serves everyone for at least this long,
-const FRESH_FOR_MIN: Duration = Duration::from_secs(1);
-/// and for this many times as long as it took: reading never takes more than a twentieth of the worker's time.
-const FRESH_FOR_FACTOR: u32 = 20;
 
-/// The newest records at one moment.
+/// An answer, shared with everyone who asks the same.
+pub type Answer<A> = Result<Arc<A>, Unavailable>;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("{0}")]
+    Closed(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error("`after` is no place in this listing; begin again without it")]
+    Cursor,
+    /// Of [`Ration`]; nothing to show from before.
+    #[error("the records are being read too often; ask again in a few seconds")]
+    Busy,
+}
+
+impl Unavailable {
+    fn of(error: StoreError) -> Self {
+        match error {
+            StoreError::Cursor => Self::Cursor,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Bans and happenings at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recent {
     /// Soonest to end first, permanent ones last; at most [`BANS_MAX`].
     pub bans: Vec<Ban>,
-    /// Last seen first; at most [`ROWS_MAX`].
-    pub scans: Vec<ScanRecord>,
-    /// Newest first; at most [`ROWS_MAX`].
+    /// All live bans, by their reason.
+    pub bans_by_reason: BansByReason,
+    /// Newest first; at most [`EVENTS_MAX`].
     pub events: Vec<Event>,
-    /// Hits of this UTC day; `None` when it has more than [`VISITS_MAX`] records, or the store is closed.
-    pub probes_today: Option<u64>,
-    /// Why there are no records.
-    pub trouble: Option<String>,
 }
 
-/// The store, open for reading, and its last reading.
+/// How many live bans have which reason, in a fixed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BansByReason(pub [(&'static str, u64); 5]);
+
+impl Default for BansByReason {
+    fn default() -> Self {
+        let shapes = [ScanShape::Volume, ScanShape::Vertical, ScanShape::Horizontal, ScanShape::Slow]
+            .map(ScanShape::name);
+        let [volume, vertical, horizontal, slow] = shapes;
+        Self([volume, vertical, horizontal, slow, "manual"].map(|name| (name, 0)))
+    }
+}
+
+impl BansByReason {
+    fn of(bans: &[Ban]) -> Self {
+        let mut counts = Self::default();
+        for ban in bans {
+            let name = match &ban.reason {
+                BanReason::Scan { shape, .. } => shape.name(),
+                BanReason::Manual { .. } => "manual",
+            };
+            for (_, count) in counts.0.iter_mut().filter(|(reason, _)| *reason == name) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// The store, open for reading, and its last answers.
 pub struct Records {
     /// Or why there is none; the sandbox allows no second try.
     store: Result<StoreReader, String>,
-    last: Mutex<Option<Reading>>,
+    ration: Mutex<Ration>,
+    recent: Shelf<(), Recent>,
+    newest: Shelf<(), Vec<ScanRow>>,
+    summaries: Shelf<DayRange, ScanSummary>,
+    trends: Shelf<DayRange, Vec<TrendDay>>,
+    sources: Shelf<(DayRange, usize), Top<SourceTotal>>,
+    ports: Shelf<(DayRange, usize), Top<PortTotal>>,
+    pages: Shelf<PageQuestion, ScanPage>,
 }
 
-struct Reading {
-    recent: Arc<Recent>,
-    stale_at: Instant,
+/// One page of the scan records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageQuestion {
+    pub filter: ScanFilter,
+    pub after: Option<String>,
+    pub limit: u32,
 }
 
 impl Records {
@@ -59,88 +118,107 @@ impl Records {
         if let Err(error) = &store {
             tracing::warn!(error, "no records on the status page");
         }
-        Self { store, last: Mutex::new(None) }
+        Self::of(store)
     }
 
-    pub fn recent(&self, now: UnixMillis) -> Arc<Recent> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = Instant::now();
-        if let Some(reading) = last.as_ref().filter(|reading| started < reading.stale_at) {
-            return reading.recent.clone();
+    pub(super) fn of(store: Result<StoreReader, String>) -> Self {
+        Self {
+            store,
+            ration: Mutex::new(Ration::new(Instant::now())),
+            recent: Shelf::default(),
+            newest: Shelf::default(),
+            summaries: Shelf::default(),
+            trends: Shelf::default(),
+            sources: Shelf::default(),
+            ports: Shelf::default(),
+            pages: Shelf::default(),
         }
-        let recent = Arc::new(self.read(now));
-        let finished = Instant::now();
-        let fresh_for = FRESH_FOR_MIN.max((finished - started) * FRESH_FOR_FACTOR);
-        *last = Some(Reading { recent: recent.clone(), stale_at: finished + fresh_for });
-        recent
     }
 
-    fn read(&self, now: UnixMillis) -> Recent {
-        let read = match &self.store {
-            Ok(store) => read(store, now).map_err(|error| error.to_string()),
-            Err(error) => Err(error.clone()),
-        };
-        read.unwrap_or_else(|trouble| Recent { trouble: Some(trouble), ..Recent::default() })
+    pub fn recent(&self, now: UnixMillis) -> Answer<Recent> {
+        self.ask(&self.recent, (), |store, ()| recent(store, now))
+    }
+
+    /// The newest scan records, last seen first.
+    pub fn newest(&self) -> Answer<Vec<ScanRow>> {
+        self.ask(&self.newest, (), |store, ()| store.newest(NEWEST_MAX))
+    }
+
+    pub fn summary(&self, days: DayRange) -> Answer<ScanSummary> {
+        self.ask(&self.summaries, days, |store, days| store.summary(*days))
+    }
+
+    pub fn trend(&self, days: DayRange) -> Answer<Vec<TrendDay>> {
+        self.ask(&self.trends, days, |store, days| store.trend(*days))
+    }
+
+    pub fn top_sources(&self, days: DayRange, n: usize) -> Answer<Top<SourceTotal>> {
+        self.ask(&self.sources, (days, n), |store, (days, n)| store.top_sources(*days, *n))
+    }
+
+    pub fn top_ports(&self, days: DayRange, n: usize) -> Answer<Top<PortTotal>> {
+        self.ask(&self.ports, (days, n), |store, (days, n)| store.top_ports(*days, *n))
+    }
+
+    pub fn page(&self, question: PageQuestion) -> Answer<ScanPage> {
+        self.ask(&self.pages, question, |store, question| {
+            store.page(&question.filter, question.after.as_deref(), question.limit as usize)
+        })
+    }
+
+    /// From the shelf while it is fresh, or when the ration is used up; else from the store.
+    fn ask<Q: PartialEq, A>(
+        &self,
+        shelf: &Shelf<Q, A>,
+        question: Q,
+        read: impl FnOnce(&StoreReader, &Q) -> Result<A, StoreError>,
+    ) -> Answer<A> {
+        let store = self.store.as_ref().map_err(|error| Unavailable::Closed(error.clone()))?;
+        let started = Instant::now();
+        let known = shelf.find(&question, started);
+        let mut ration = self.ration.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some(Known { answer, fresh: true }) => return Ok(answer),
+            known if !ration.allows(started) => return known.map(|k| k.answer).ok_or(Unavailable::Busy),
+            _ => {}
+        }
+        let answer = read(store, &question);
+        let finished = Instant::now();
+        let took = finished - started;
+        ration.spend(took);
+        let answer = Arc::new(answer.map_err(Unavailable::of)?);
+        shelf.put(question, answer.clone(), finished, took);
+        Ok(answer)
     }
 }
 
-fn read(store: &StoreReader, now: UnixMillis) -> Result<Recent, StoreError> {
-    let today = Day::of(now);
-    let (mut scans, probes_today) = newest(store, today..=today)?;
-    if scans.len() < ROWS_MAX && today > Day(0) {
-        scans.extend(newest(store, Day(0)..=Day(today.0 - 1))?.0);
-        scans.truncate(ROWS_MAX);
-    }
+fn recent(store: &StoreReader, now: UnixMillis) -> Result<Recent, StoreError> {
     let mut bans = store.bans()?;
     bans.retain(|ban| !ban.is_over(now));
+    let bans_by_reason = BansByReason::of(&bans);
     bans.sort_by_key(|ban| (ban.until.is_none(), ban.until, ban.source));
     bans.truncate(BANS_MAX);
-    Ok(Recent { bans, scans, events: store.events(ROWS_MAX)?, probes_today, trouble: None })
-}
-
-/// The newest records of the days, and the hits of all of them unless there are too many to look at.
-fn newest(
-    store: &StoreReader,
-    days: RangeInclusive<Day>,
-) -> Result<(Vec<ScanRecord>, Option<u64>), StoreError> {
-    let found = store.scans(&ScanFilter { days, ..ScanFilter::default() }, VISITS_MAX)?;
-    let all = found.complete && found.records.len() < VISITS_MAX;
-    let mut records = found.records;
-    let hits = records.iter().fold(0, |sum: u64, record| sum.saturating_add(record.hits));
-    records.sort_by_key(|record| Reverse((record.last, record.hits)));
-    records.truncate(ROWS_MAX);
-    records.shrink_to_fit();
-    Ok((records, all.then_some(hits)))
+    bans.shrink_to_fit();
+    Ok(Recent { bans, bans_by_reason, events: store.events(EVENTS_MAX)? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::sample::{self, NOW};
     use super::*;
-    use glacis_control::{ProbeKinds, Protocol, ScanHit};
+    use glacis_control::{Day, EventKind, ProbeKind, ProbeKinds, Protocol, ScanHit};
     use glacis_store::{Bounds, Store};
+    use std::time::Duration;
 
     fn hit(port: u16, at: UnixMillis) -> ScanHit {
         ScanHit {
             source: "203.0.113.9".parse().unwrap(),
             port,
             protocol: Protocol::Tcp,
-            kinds: ProbeKinds::default(),
+            kinds: ProbeKinds::of(ProbeKind::Syn),
             at,
             hits: 2,
         }
-    }
-
-    #[test]
-    fn the_newest_come_first_over_days_and_only_today_is_summed() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Bounds::default()).unwrap();
-        let hits = [hit(1, sample::before(60)), hit(2, sample::before(10)), hit(3, sample::before(86_400))];
-        store.record(&hits).unwrap();
-        let recent = read(&store.reader(), NOW).unwrap();
-        let ports: Vec<_> = recent.scans.iter().map(|record| record.port).collect();
-        assert_eq!(ports, [2, 1, 3]);
-        assert_eq!(recent.probes_today, Some(4));
     }
 
     #[test]
@@ -155,30 +233,67 @@ mod tests {
         ] {
             store.put_ban(Ban { until, ..sample::ban(source) }).unwrap();
         }
-        let sources: Vec<_> = read(&store.reader(), NOW)
-            .unwrap()
-            .bans
-            .iter()
-            .map(|ban| ban.source.addr().to_string())
-            .collect();
+        let recent = Records::of(Ok(store.reader())).recent(NOW).unwrap();
+        let sources: Vec<_> = recent.bans.iter().map(|ban| ban.source.addr().to_string()).collect();
         assert_eq!(sources, ["192.0.2.4", "192.0.2.2", "192.0.2.1"]);
+        assert_eq!(recent.bans_by_reason.0[1], ("vertical", 3));
     }
 
     #[test]
     fn one_reading_serves_all_visitors_of_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Bounds::default()).unwrap();
-        let records = Records { store: Ok(store.reader()), last: Mutex::new(None) };
-        let first = records.recent(NOW);
-        store.record(&[hit(1, NOW)]).unwrap();
-        assert!(Arc::ptr_eq(&first, &records.recent(NOW)));
-        records.last.lock().unwrap().as_mut().unwrap().stale_at = Instant::now();
-        assert_eq!(records.recent(NOW).scans.len(), 1);
+        let records = Records::of(Ok(store.reader()));
+        let first = records.recent(NOW).unwrap();
+        store.append_event(&EventKind::CoreStarted { version: "1".into() }, NOW).unwrap();
+        assert!(Arc::ptr_eq(&first, &records.recent(NOW).unwrap()));
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(records.recent(NOW).unwrap().events.len(), 1);
+    }
+
+    #[test]
+    fn questions_that_differ_have_answers_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Bounds::default()).unwrap();
+        store.record(&[hit(22, NOW), hit(23, NOW), hit(24, sample::before(86_400))]).unwrap();
+        let records = Records::of(Ok(store.reader()));
+        let today = Day::of(NOW);
+        assert_eq!(records.summary(DayRange::ending(today, 1)).unwrap().hits.current, 4);
+        assert_eq!(records.summary(DayRange::ending(today, 7)).unwrap().hits.current, 6);
+        assert_eq!(records.top_ports(DayRange::ending(today, 7), 1).unwrap().rows.len(), 1);
+        let page = |port| {
+            let filter = ScanFilter { port, ..ScanFilter::all(DayRange::ending(today, 7)) };
+            records.page(PageQuestion { filter, after: None, limit: 20 }).unwrap().rows.len()
+        };
+        assert_eq!((page(None), page(Some(22)), page(Some(99))), (3, 1, 0));
+        assert_eq!(records.newest().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_used_up_ration_gives_what_is_known_and_refuses_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Bounds::default()).unwrap();
+        let records = Records::of(Ok(store.reader()));
+        let day = |day| DayRange::ending(Day(day), 1);
+        let known = records.summary(day(1)).unwrap();
+        records.ration.lock().unwrap().spend(Duration::from_hours(1));
+        std::thread::sleep(Duration::from_millis(1100));
+        assert!(Arc::ptr_eq(&known, &records.summary(day(1)).unwrap()), "old, and better than none");
+        assert_eq!(records.summary(day(2)), Err(Unavailable::Busy));
+    }
+
+    #[test]
+    fn a_cursor_that_the_store_did_not_give_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Bounds::default()).unwrap();
+        let filter = ScanFilter::all(DayRange::ending(Day::of(NOW), 7));
+        let question = PageQuestion { filter, after: Some("x".into()), limit: 20 };
+        assert_eq!(Records::of(Ok(store.reader())).page(question), Err(Unavailable::Cursor));
     }
 
     #[test]
     fn without_a_store_there_is_a_reason() {
-        let records = Records { store: Err("gone".into()), last: Mutex::new(None) };
-        assert_eq!(records.recent(NOW).trouble.as_deref(), Some("gone"));
+        let records = Records::of(Err("gone".into()));
+        assert_eq!(records.recent(NOW), Err(Unavailable::Closed("gone".into())));
     }
 }

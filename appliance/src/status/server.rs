@@ -1,19 +1,22 @@
 //! The HTTP server: bounded in connections, in header bytes and in time.
 
+use super::places::{Places, Seat};
 use super::routes::AppRouter;
+use super::stream::STREAM_AGE_MAX;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Visitors at the same time; more wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -23,7 +26,7 @@ const CONNECTIONS_PER_SOURCE_MAX: u32 = 32;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection this old finishes the answer it is giving and closes.
 const CONNECTION_AGE_MAX: Duration = Duration::from_mins(1);
-/// For that last answer; a reader that stalls is cut off.
+/// For that last answer; a reader that stalls is cut off. An event stream has [`STREAM_AGE_MAX`] more.
 const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Request line and headers together; more are answered with 431.
 const HEAD_BYTES_MAX: usize = 8 << 10;
@@ -37,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    fn add_one(&self) {
+    pub fn add_one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -52,6 +55,17 @@ pub struct Counters {
     pub accepted: Counter,
     /// Over [`CONNECTIONS_PER_SOURCE_MAX`].
     pub refused: Counter,
+    pub streams: Counter,
+    /// Event streams for which there was no place.
+    pub streams_refused: Counter,
+}
+
+/// The connection that a request came on; an extension of every request.
+#[derive(Debug)]
+pub struct Visit {
+    pub source: IpAddr,
+    /// Its answer is an event stream and may take [`STREAM_AGE_MAX`].
+    pub streams: AtomicBool,
 }
 
 /// Listeners on the event loop.
@@ -69,7 +83,7 @@ impl Server {
 
     /// Serves for ever.
     pub async fn run(self, router: AppRouter, counters: Arc<Counters>) -> Infallible {
-        let places = Places::default();
+        let places = Places::new(CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX);
         for listener in self.listeners {
             tokio::spawn(accept(listener, router.clone(), places.clone(), counters.clone()));
         }
@@ -89,9 +103,10 @@ async fn accept(listener: TcpListener, router: AppRouter, places: Places, counte
             }
         };
         counters.accepted.add_one();
-        match places.of_source(place, peer) {
+        match places.of_source(place, peer.ip()) {
             Some(seat) => {
-                tokio::spawn(visit(stream, router.clone(), seat));
+                let visit = Arc::new(Visit { source: peer.ip(), streams: AtomicBool::new(false) });
+                tokio::spawn(receive(stream, router.clone(), visit, seat));
             }
             None => counters.refused.add_one(),
         }
@@ -99,21 +114,24 @@ async fn accept(listener: TcpListener, router: AppRouter, places: Places, counte
 }
 
 /// One connection, from its first request to its end.
-async fn visit(stream: TcpStream, router: AppRouter, _seat: Seat) {
+async fn receive(stream: TcpStream, router: AppRouter, visit: Arc<Visit>, _seat: Seat) {
     // Only a delay is lost when it fails.
     let _ = stream.set_nodelay(true);
+    let service = Introduced { visit: visit.clone(), router: TowerToHyperService::new(router) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = tokio::time::sleep(CONNECTION_AGE_MAX) => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(LAST_ANSWER_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            let streams = visit.streams.load(Ordering::Relaxed);
+            let rest = if streams { STREAM_AGE_MAX + LAST_ANSWER_TIMEOUT } else { LAST_ANSWER_TIMEOUT };
+            tokio::time::timeout(rest, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
@@ -121,76 +139,19 @@ async fn visit(stream: TcpStream, router: AppRouter, _seat: Seat) {
     }
 }
 
-/// Who may be here at the same time.
-#[derive(Clone)]
-struct Places {
-    all: Arc<Semaphore>,
-    by_source: Arc<Mutex<HashMap<IpAddr, u32>>>,
+/// The router, told who asks.
+struct Introduced {
+    visit: Arc<Visit>,
+    router: TowerToHyperService<AppRouter>,
 }
 
-impl Default for Places {
-    fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(CONNECTIONS_MAX)), by_source: Arc::default() }
-    }
-}
+impl Service<Request<Incoming>> for Introduced {
+    type Response = <TowerToHyperService<AppRouter> as Service<Request<Incoming>>>::Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<AppRouter> as Service<Request<Incoming>>>::Future;
 
-impl Places {
-    async fn any(&self) -> OwnedSemaphorePermit {
-        self.all.clone().acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    /// `None` when the source has too many already.
-    fn of_source(&self, place: OwnedSemaphorePermit, peer: SocketAddr) -> Option<Seat> {
-        let source = peer.ip().to_canonical();
-        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = by_source.entry(source).or_default();
-        if *taken == CONNECTIONS_PER_SOURCE_MAX {
-            return None;
-        }
-        *taken += 1;
-        Some(Seat { source, by_source: self.by_source.clone(), _place: place })
-    }
-}
-
-/// One visitor's place; given back on drop.
-struct Seat {
-    source: IpAddr,
-    by_source: Arc<Mutex<HashMap<IpAddr, u32>>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = by_source.get_mut(&self.source) {
-            *taken -= 1;
-            if *taken == 0 {
-                by_source.remove(&self.source);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn one_source_cannot_take_all_places_and_gives_them_back() {
-        let places = Places::default();
-        let peer: SocketAddr = "203.0.113.9:4000".parse().unwrap();
-        let mut seats = Vec::new();
-        for _ in 0..CONNECTIONS_PER_SOURCE_MAX {
-            seats.push(places.of_source(places.any().await, peer).unwrap());
-        }
-        assert!(places.of_source(places.any().await, peer).is_none());
-        let mapped: SocketAddr = "[::ffff:203.0.113.9]:4000".parse().unwrap();
-        assert!(places.of_source(places.any().await, mapped).is_none(), "the same source by its other name");
-        assert!(places.of_source(places.any().await, "203.0.113.10:1".parse().unwrap()).is_some());
-        seats.pop();
-        assert!(places.of_source(places.any().await, peer).is_some());
-        seats.clear();
-        assert!(places.by_source.lock().unwrap().is_empty());
-        assert_eq!(places.all.available_permits(), CONNECTIONS_MAX);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.visit.clone());
+        self.router.call(request)
     }
 }
