@@ -10,6 +10,7 @@ pub mod diff;
 pub mod interface;
 pub mod nft;
 pub mod scan;
+mod scan_words;
 
 pub use changes::{Changes, LinkChange, Observed, ObservedLink};
 pub use diff::describe;
@@ -18,6 +19,7 @@ pub use scan::{
     AutoBlock, AutoBlockMode, DistinctLimit, EstablishedFlows, EvidenceRule, GeoipFile, GeoipKind, Ladder,
     ScanDevices, ScanPlan, Shapes, SourceGroup,
 };
+pub use scan_words::describe_scan;
 
 use std::net::SocketAddr;
 
