@@ -31,7 +31,7 @@ const ACK: u8 = 0x10;
 /// Every kind of packet with 10 000 bans in place, the floor of an empty program subtracted. Needs root.
 pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let bpffs = Bpffs::mount()?;
-    let settings = Settings { detection: Detection::On, hook: None };
+    let settings = Settings { detection: Detection::On, ..Settings::default() };
     let mut program = TcProgram::load(&bpffs.0.path().join("glacis"), settings)?;
     program.set_exposed([EXPOSED], [])?;
     let first = u32::from(Ipv4Addr::new(10, 0, 0, 0));

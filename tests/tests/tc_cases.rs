@@ -3,7 +3,7 @@
 mod tc_support;
 
 use glacis_loader::{
-    Counter, Detection, KernelBan, MonotonicTime, ProbeKey, Protocol, Settings, TcProgram, Verdict,
+    Counter, Detection, KernelBan, MonotonicTime, ProbeKey, ProbeKind, Protocol, Settings, TcProgram, Verdict,
 };
 use glacis_tests::netns::Namespace;
 use std::collections::BTreeMap;
@@ -25,6 +25,10 @@ enum Fate {
     /// Not a probe.
     Passed,
     Counted,
+    /// Of a banned source, and dropped.
+    CountedAndDropped,
+    Backscatter,
+    FlowReply,
     Open,
     Forwarded,
     UdpReply,
@@ -33,8 +37,10 @@ enum Fate {
     Dropped,
 }
 
-const FATES: [(Fate, Counter); 7] = [
+const FATES: [(Fate, Counter); 9] = [
     (Fate::Counted, Counter::Probes),
+    (Fate::Backscatter, Counter::Backscatter),
+    (Fate::FlowReply, Counter::FlowReplies),
     (Fate::Open, Counter::Open),
     (Fate::Forwarded, Counter::Forwarded),
     (Fate::UdpReply, Counter::UdpReplies),
@@ -50,7 +56,7 @@ fn with_program(test: impl FnOnce(&Namespace, &mut TcProgram) + Send) {
     namespace.run(["ip", "route", "add", "198.18.0.0/24", "dev", "lo"]);
     namespace.run(["ip", "-6", "route", "add", "2001:db8:e15e::/48", "dev", "lo"]);
     namespace.enter(|| {
-        let settings = Settings { detection: Detection::On, hook: None };
+        let settings = Settings { detection: Detection::On, ..Settings::default() };
         let mut program = TcProgram::load(&bpffs.pins(), settings).expect("the program loads");
         test(&namespace, &mut program);
     });
@@ -72,7 +78,8 @@ fn counts(program: &TcProgram) -> BTreeMap<Counter, u64> {
     Counter::ALL.iter().map(|&c| (c, program.counter(c).expect("counters can be read"))).collect()
 }
 
-/// Gives the program one frame and says what became of it; exactly one of the fates' counters may move, by one.
+/// Gives the program one frame and says what became of it; one of the fates' counters may move, by one, and of a banned
+/// source's two.
 fn fate(program: &TcProgram, frame: &[u8]) -> Fate {
     let before = counts(program);
     let trial = program.try_frame(frame, 1).expect("the program runs");
@@ -85,9 +92,16 @@ fn fate(program: &TcProgram, frame: &[u8]) -> Fate {
             assert_eq!(after[counter], before[counter] + 1, "{fate:?} counts once");
             *fate
         }
+        [(Fate::Counted, counted), (Fate::Dropped, dropped)] => {
+            for counter in [counted, dropped, &Counter::BannedProbes] {
+                assert_eq!(after[counter], before[counter] + 1, "{counter:?} counts once");
+            }
+            Fate::CountedAndDropped
+        }
         _ => panic!("one packet moved {moved:?}"),
     };
-    assert_eq!(trial.verdict == Verdict::Drop, fate == Fate::Dropped, "{fate:?} and the verdict agree");
+    let is_dropped = matches!(fate, Fate::Dropped | Fate::CountedAndDropped);
+    assert_eq!(trial.verdict == Verdict::Drop, is_dropped, "{fate:?} and the verdict agree");
     fate
 }
 
@@ -159,7 +173,11 @@ fn ipv4_packets_meet_their_fates() {
                 ("banned address", v4_from([203, 0, 113, 9], TCP, &tcp(1000, 81, ACK)), Fate::Dropped),
                 ("ban that is over", v4_from([203, 0, 113, 10], TCP, &tcp(1000, 81, ACK)), Fate::Passed),
                 ("ban for an hour", v4_from([203, 0, 113, 11], TCP, &tcp(1000, 81, ACK)), Fate::Dropped),
-                ("banned prefix", v4_from([198, 51, 100, 77], UDP, &udp(1000, 81)), Fate::Dropped),
+                (
+                    "UDP of a banned prefix",
+                    v4_from([198, 51, 100, 77], UDP, &udp(1000, 81)),
+                    Fate::CountedAndDropped,
+                ),
                 ("802.1Q in the data", ethernet(0x8100, &in_vlan), Fate::Counted),
                 ("QinQ in the data", ethernet(0x88a8, &tagged(5, 0x8100, &in_qinq)), Fate::Counted),
                 ("ARP", ethernet(0x0806, &[0; 28]), Fate::Passed),
@@ -245,47 +263,51 @@ fn without_detection_only_bans_have_an_effect() {
         program.set_detection(Detection::Off).unwrap();
         check(program, &[("off", syn.clone(), Fate::Passed), ("off, banned", banned.clone(), Fate::Dropped)]);
         program.set_detection(Detection::On).unwrap();
-        check(program, &[("on", syn, Fate::Counted), ("on, banned", banned, Fate::Dropped)]);
+        check(program, &[("on", syn, Fate::Counted), ("on, banned", banned, Fate::CountedAndDropped)]);
     });
 }
 
 #[test]
-fn events_come_at_powers_of_two_and_carry_all_hits() {
+fn events_come_at_ever_longer_distances_and_carry_all_hits() {
     with_program(|_, program| {
         let mut events = program.take_events().expect("nobody has taken them");
         assert!(program.take_events().is_none());
         let before = MonotonicTime::now();
-        program.try_frame(&v4(TCP, &tcp(1000, 81, SYN)), 11).unwrap();
+        program.try_frame(&v4(TCP, &tcp(1000, 81, SYN)), 50).unwrap();
         let key = ProbeKey::new(IpAddr::V4(SOURCE), Protocol::Tcp, 81);
-        let mut seen = Vec::new();
-        assert_eq!(events.drain(3, |event| seen.push(event)), 3, "the limit holds");
-        assert_eq!(events.drain(usize::MAX, |event| seen.push(event)), 1);
-        assert_eq!(seen.iter().map(|e| e.hits).collect::<Vec<_>>(), [1, 2, 4, 8]);
+        let mut seen = probes(&mut events, 3);
+        assert_eq!(seen.len(), 3, "the limit holds");
+        seen.extend(probes(&mut events, usize::MAX));
+        assert_eq!(seen.iter().map(|e| e.hits).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 48]);
         for event in &seen {
-            assert_eq!((event.key, event.first), (key, seen[0].at));
+            assert_eq!((event.key, event.first, event.flags, event.echoes), (key, seen[0].at, 0, 0));
+            assert_eq!((event.kind(), event.kinds), (Some(ProbeKind::Syn), ProbeKind::Syn.bit()));
+            assert_eq!(event.destination(), IpAddr::V4(LOCAL));
             assert!((before.0..=MonotonicTime::now().0).contains(&event.at));
         }
-        assert_eq!(program.counter(Counter::Events).unwrap(), 4);
+        assert_eq!(program.counter(Counter::Events).unwrap(), 7);
         assert_eq!(program.counter(Counter::NewKeys).unwrap(), 1);
 
         let mut swept = Vec::new();
         assert_eq!(program.sweep_counts(|key, count| swept.push((key, count))).unwrap(), 1);
         let (swept_key, count) = swept[0];
-        assert_eq!((swept_key, count.hits, count.first), (key, 11, seen[0].at));
-        assert!(count.last >= seen[3].at);
+        assert_eq!((swept_key, count.hits, count.first), (key, 50, seen[0].at));
+        assert_eq!((count.destination, count.kinds), (IpAddr::V4(LOCAL).into(), ProbeKind::Syn.bit()));
+        assert!(count.last >= seen[6].at);
     });
 }
 
 #[test]
-fn a_full_ring_loses_events_and_counts_them_but_no_hit() {
+fn a30_a_flood_of_new_keys_loses_events_and_counts_them_but_no_hit() {
     const KEYS: u16 = 30_000;
     with_program(|_, program| {
         for port in 1..=KEYS {
             program.try_frame(&v4(TCP, &tcp(1000, port, SYN)), 1).unwrap();
         }
         let mut events = program.take_events().expect("nobody has taken them");
-        let drained = events.drain(usize::MAX, |_| ()) as u64;
-        let lost = program.counter(Counter::EventsLost).unwrap();
+        let drained = probes(&mut events, usize::MAX).len() as u64;
+        let over_budget = program.counter(Counter::EventsOverBudget).unwrap();
+        let lost = program.counter(Counter::EventsLost).unwrap() + over_budget;
         assert!(lost > 0, "{KEYS} events fit into the ring");
         assert_eq!(drained + lost, u64::from(KEYS));
         assert_eq!(program.counter(Counter::Probes).unwrap(), u64::from(KEYS));

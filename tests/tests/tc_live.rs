@@ -45,7 +45,7 @@ impl Wire {
     }
 
     fn load(&self, hook: Option<Hook>) -> TcProgram {
-        let settings = Settings { detection: Detection::On, hook };
+        let settings = Settings { detection: Detection::On, hook, ..Settings::default() };
         self.host.enter(|| TcProgram::load(&self.bpffs.pins(), settings)).expect("the program loads")
     }
 
@@ -74,10 +74,8 @@ impl Wire {
 }
 
 fn drained(program: &mut TcProgram) -> Vec<ProbeEvent> {
-    let mut seen = Vec::new();
     let mut events = program.take_events().expect("nobody has taken them");
-    events.drain(usize::MAX, |event| seen.push(event));
-    seen
+    probes(&mut events, usize::MAX)
 }
 
 #[test]
@@ -99,7 +97,7 @@ fn a_scan_is_seen_port_by_port_and_ends_with_a_ban() {
     program.ban(source, None).unwrap();
     let probes = program.counter(Counter::Probes).unwrap();
     wire.scan();
-    assert_eq!(program.counter(Counter::Probes).unwrap(), probes, "a banned source is not counted");
+    assert!(program.counter(Counter::Probes).unwrap() > probes, "a banned source is still counted");
     assert!(program.ban_drops(source).unwrap() >= Some(200), "its packets are dropped");
     assert!(program.unban(source).unwrap());
     wire.scan();
@@ -233,7 +231,8 @@ fn what_is_stale_goes_and_the_rest_stays() {
     let older = pins.join("v0");
     std::fs::create_dir(&older).unwrap();
     let index = wire.host.stdout(["cat", "/sys/class/net/va0/ifindex"]);
-    std::fs::rename(pins.join(format!("v{LAYOUT}/link_{}", index.trim())), older.join("link_7")).unwrap();
+    std::fs::rename(pins.join(format!("v{LAYOUT}/ingress_link_{}", index.trim())), older.join("link_7"))
+        .unwrap();
     wire.host.run(["ip", "link", "del", "va0"]);
     wire.host.enter(|| program.remove_stale()).unwrap();
     assert!(!older.exists());

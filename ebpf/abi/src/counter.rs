@@ -25,30 +25,57 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Every packet that reached the program.
+    /// Every packet that came in.
     Packets = "packets",
     /// Packets of banned sources, dropped; forwarded ones too.
     BanDrops = "ban_drops",
     /// TCP packets to this host that ask for a connection: SYN without ACK.
     Syns = "syns",
+    /// TCP packets to this host that would be stealth probes if they belonged to nothing.
+    StealthLooks = "stealth_looks",
     /// UDP packets to this host that are no replies.
     Datagrams = "datagrams",
+    /// SCTP packets to this host that ask for an association.
+    Inits = "inits",
     /// UDP packets from a port that replies come from; never counted as probes.
     UdpReplies = "udp_replies",
+    /// Packets that answer a flow of ours; never counted as probes.
+    FlowReplies = "flow_replies",
     /// Probes of a port that a socket serves or that the policy exposes.
     Open = "open",
     /// Probes that this host routes onwards instead of receiving.
     Forwarded = "forwarded",
+    /// SYN and ACK, or RST, that nobody waits for: answers to packets that others forged in our name.
+    Backscatter = "backscatter",
     /// Probes of a closed port of this host.
     Probes = "probes",
+    /// Those of them that came from a banned source.
+    BannedProbes = "banned_probes",
     /// Source, port and protocol combinations not seen before, or seen again after eviction.
     NewKeys = "new_keys",
     /// Probes that found no slot in the table; they are in `probes` and nowhere else.
     ProbesLost = "probes_lost",
-    /// Events written to the ring.
+    /// Events written to a ring.
     Events = "events",
     /// Events that found the ring full; the next event of the key or a sweep makes up for them.
     EventsLost = "events_lost",
+    /// Events not written because their source, or all sources that are not being challenged, had enough of them
+    /// for the moment; made up for as above.
+    EventsOverBudget = "events_over_budget",
+    /// Challenges sent.
+    Challenges = "challenges",
+    /// Challenges not sent, because the source or all sources had enough of them for the moment.
+    ChallengesOverBudget = "challenges_over_budget",
+    /// Challenges that could not be made of the packet that came, or not be sent.
+    ChallengesUnsent = "challenges_unsent",
+    /// Challenges that came back.
+    Echoes = "echoes",
+    /// RSTs of challenged sources that held no cookie of ours.
+    EchoesWrong = "echoes_wrong",
+    /// RSTs of challenged sources not looked at, because too many were wrong before.
+    EchoesRefused = "echoes_refused",
+    /// Flows out of this host newly remembered.
+    Flows = "flows",
     /// Fragments after the first: they carry no ports.
     LaterFragments = "later_fragments",
     /// Packets cut short, or with more extension headers than are followed.

@@ -6,17 +6,23 @@
 //! clock, map name or map size here raises [`LAYOUT`].
 #![no_std]
 
+mod budget;
+mod cookie;
 mod counter;
+mod kind;
 mod map;
 mod record;
 
+pub use budget::{Budget, Source, Spent};
+pub use cookie::CookieInput;
 pub use counter::Counter;
+pub use kind::ProbeKind;
 pub use map::{
-    BAN_PREFIXES_MAX, BANS_MAX, DROP, EVENT_RING_BYTES, LINK_HEADER, MAPS, NEXT, PORT_WORDS, PROBES_MAX,
-    PROGRAM, Protocol, port_bit, port_word,
+    BAN_PREFIXES_MAX, BANS_MAX, DROP, EGRESS, EVENT_RING_BYTES, FLOWS_MAX, INGRESS, LINK_HEADER, MAPS, NEXT,
+    PORT_WORDS, PRIORITY_RING_BYTES, PROBES_MAX, PROVEN_MAX, Protocol, SOURCES_MAX, port_bit, port_word,
 };
-pub use record::{Ban, ProbeCount, ProbeEvent, ProbeKey, Settings, SourceKey};
+pub use record::{Ban, Cpu, FlowKey, ProbeCount, ProbeEvent, ProbeKey, Proof, Settings, SourceKey};
 
 /// Version of everything in this crate; part of the path below which maps are pinned, so that a program
 /// never meets a map of another shape.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;

@@ -1,11 +1,12 @@
 //! The records themselves.
 
-use crate::Protocol;
+use crate::{Counter, ProbeKind, Protocol};
 use core::mem::size_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A source address: 16 bytes in network order, IPv4 as IPv4-mapped IPv6 (`::ffff:a.b.c.d`).
-#[repr(C)]
+/// A source address: 16 bytes in network order, IPv4 as IPv4-mapped IPv6 (`::ffff:a.b.c.d`). Aligned, so that the
+/// program copies words and not bytes.
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceKey {
     pub addr: [u8; 16],
@@ -16,6 +17,8 @@ impl SourceKey {
     pub const V4_BITS: u8 = 96;
     /// Bits of a whole address.
     pub const BITS: u32 = 128;
+    /// No address, to be written over.
+    pub const EMPTY: Self = Self { addr: [0; 16] };
 
     #[inline]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
@@ -26,6 +29,13 @@ impl SourceKey {
     #[inline]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         Self { addr: octets }
+    }
+
+    /// As the kernel's structures have IPv6 addresses: four words, each in network order; IPv4 is the last.
+    #[inline]
+    pub const fn words(self) -> [u32; 4] {
+        // SAFETY: both are 16 bytes without padding, and any bits are integers.
+        unsafe { core::mem::transmute(self) }
     }
 }
 
@@ -68,12 +78,7 @@ impl ProbeKey {
     }
 
     pub fn source(&self) -> IpAddr {
-        if self.family == 4 {
-            let [.., a, b, c, d] = self.source.addr;
-            Ipv4Addr::new(a, b, c, d).into()
-        } else {
-            Ipv6Addr::from(self.source.addr).into()
-        }
+        address(self.source, self.family)
     }
 
     pub const fn port(&self) -> u16 {
@@ -86,30 +91,144 @@ impl ProbeKey {
     }
 }
 
-/// How often a [`ProbeKey`] was seen since its entry was made: 24 bytes.
+/// The address as it stood in a packet of that family: a mapped one on an IPv6 wire stays IPv6.
+fn address(key: SourceKey, family: u8) -> IpAddr {
+    if family == 4 {
+        let [.., a, b, c, d] = key.addr;
+        Ipv4Addr::new(a, b, c, d).into()
+    } else {
+        Ipv6Addr::from(key.addr).into()
+    }
+}
+
+/// How often a [`ProbeKey`] was seen since its entry was made: 48 bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeCount {
     pub hits: u64,
     /// When the entry was made. Another value than before means that the key was evicted in between and `hits`
     /// began anew; within one tick, only a smaller `hits` shows that.
     pub first: u64,
     pub last: u64,
+    /// Where the latest probe went.
+    pub destination: SourceKey,
+    /// Every kind of probe seen, as [`ProbeKind::bit`]s.
+    pub kinds: u16,
+    /// Always zero.
+    pub reserved: [u8; 6],
 }
 
-/// Written to the ring when a key's hits reach a power of two (1, 2, 4, …): 48 bytes.
+impl ProbeCount {
+    /// Hits after which user space is told: 1, 2, 4, 8, 16 and every 16th from there on. A probe of a new kind, or
+    /// of another address than the one before it, is told in any case.
+    #[inline]
+    pub const fn is_told(hits: u64) -> bool {
+        hits.is_multiple_of(16) || matches!(hits, 1 | 2 | 4 | 8)
+    }
+}
+
+/// Written to a ring when user space is to know of a probe, or of an echo: 80 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeEvent {
     pub key: ProbeKey,
-    /// The device that the probe came in by.
+    /// The device that the packet came in by.
     pub ifindex: u32,
-    /// [`ProbeCount::first`] of the entry.
+    /// [`ProbeCount::first`] of the entry; [`Proof::first`] for an echo.
     pub first: u64,
-    /// When this probe came in.
+    /// When this packet came in.
     pub at: u64,
-    /// Cumulative since `first`, this probe included.
+    /// Cumulative since `first`, this probe included; 0 for an echo.
     pub hits: u64,
+    /// Of the source, since [`Proof::first`]; 0 for one that never echoed.
+    pub echoes: u64,
+    pub destination: SourceKey,
+    /// Every kind of probe that the key was seen with, as [`ProbeKind::bit`]s.
+    pub kinds: u16,
+    /// A [`ProbeKind`], or [`Self::ECHO`].
+    pub kind: u8,
+    /// [`Self::BANNED`], [`Self::PROVEN`] and [`Self::CHALLENGED`].
+    pub flags: u8,
+    /// Always zero.
+    pub reserved: [u8; 4],
+}
+
+impl ProbeEvent {
+    /// In `kind`: not a probe, but the echo of a challenge.
+    pub const ECHO: u8 = 0xff;
+
+    /// The source is banned.
+    pub const BANNED: u8 = 1;
+    /// The source has echoed.
+    pub const PROVEN: u8 = 2;
+    /// This probe is answered with a challenge.
+    pub const CHALLENGED: u8 = 4;
+
+    /// `None` for an echo.
+    pub const fn kind(&self) -> Option<ProbeKind> {
+        ProbeKind::from_number(self.kind)
+    }
+
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Where the packet went.
+    pub fn destination(&self) -> IpAddr {
+        address(self.destination, self.key.family)
+    }
+}
+
+/// What a source has shown by its echoes: 24 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Proof {
+    /// Challenges that it sent back, since `first`.
+    pub echoes: u64,
+    /// When the entry was made. Another value than before means that it was evicted in between.
+    pub first: u64,
+    pub last: u64,
+}
+
+/// A flow out of this host, as the answers to it are addressed: 24 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Who answers, and the port here that is answered to.
+    pub key: ProbeKey,
+    /// Where the answer comes from, in network order.
+    pub source_port: [u8; 2],
+    /// Always zero.
+    pub reserved: [u8; 2],
+}
+
+impl FlowKey {
+    /// No flow, to be written over.
+    pub const EMPTY: Self = Self {
+        key: ProbeKey { source: SourceKey::EMPTY, port: [0; 2], protocol: 0, family: 0 },
+        source_port: [0; 2],
+        reserved: [0; 2],
+    };
+}
+
+/// What one CPU keeps for itself: found by one look-up, because every packet needs some of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// The kernel's number of the tick that `nanoseconds` was read in; 0 before the first.
+    pub tick: u64,
+    /// `CLOCK_MONOTONIC`.
+    pub nanoseconds: u64,
+    /// Probes of banned sources that may still be counted.
+    pub banned_left: u64,
+    pub counters: [u64; Counter::ALL.len()],
+}
+
+impl Cpu {
+    /// Probes of banned sources are counted up to one per 2¹⁸ ns, 3 800 a second and CPU; the rest is only dropped.
+    pub const BANNED_SHIFT: u32 = 18;
+    /// Those that may come at once.
+    pub const BANNED_BURST: u64 = 64;
 }
 
 /// A banned source: 16 bytes.
@@ -122,14 +241,16 @@ pub struct Ban {
     pub drops: u64,
 }
 
-/// What user space may change while the program runs: 8 bytes.
+/// What user space may change while the program runs: 24 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     /// [`LAYOUT`](crate::LAYOUT) of the writer; 0 in a map that nobody has written yet.
     pub layout: u32,
-    /// [`Self::COUNT_PROBES`] and [`Self::BAN_PREFIXES`].
+    /// The constants below.
     pub flags: u32,
+    /// Key of the cookies, random; zeros in a map that nobody has written yet.
+    pub secret: [u64; 2],
 }
 
 impl Settings {
@@ -137,21 +258,31 @@ impl Settings {
     pub const COUNT_PROBES: u32 = 1;
     /// The prefix trie has entries. An empty trie costs 40 ns a packet, so it is not asked without this.
     pub const BAN_PREFIXES: u32 = 2;
+    /// Look for stealth probes too: TCP that neither begins nor belongs to a connection.
+    pub const STEALTH: u32 = 4;
+    /// Challenge the senders of TCP probes.
+    pub const CHALLENGE: u32 = 8;
+    /// Drop nothing of banned sources: what they began before stays, and nftables, which knows connections, drops
+    /// the rest.
+    pub const KEEP_ESTABLISHED: u32 = 16;
 }
 
 // The fields' sizes add up to the records' sizes, so there is no padding.
 const _: () = {
     assert!(size_of::<SourceKey>() == 16);
     assert!(size_of::<ProbeKey>() == 16 + 2 + 1 + 1);
-    assert!(size_of::<ProbeCount>() == 3 * 8);
-    assert!(size_of::<ProbeEvent>() == 20 + 4 + 3 * 8);
+    assert!(size_of::<ProbeCount>() == 3 * 8 + 16 + 2 + 6);
+    assert!(size_of::<ProbeEvent>() == 20 + 4 + 4 * 8 + 16 + 2 + 1 + 1 + 4);
+    assert!(size_of::<Proof>() == 3 * 8);
+    assert!(size_of::<FlowKey>() == 20 + 2 + 2);
+    assert!(size_of::<Cpu>() == (3 + Counter::ALL.len()) * 8);
     assert!(size_of::<Ban>() == 2 * 8);
-    assert!(size_of::<Settings>() == 2 * 4);
+    assert!(size_of::<Settings>() == 2 * 4 + 2 * 8);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Ban, ProbeCount, ProbeKey, Settings, SourceKey};
+    use super::{Ban, Cpu, FlowKey, ProbeCount, ProbeKey, Proof, Settings, SourceKey};
 
     // SAFETY: `repr(C)`, no padding (asserted above), made of integers and byte arrays only.
     unsafe impl aya::Pod for SourceKey {}
@@ -159,6 +290,12 @@ mod pod {
     unsafe impl aya::Pod for ProbeKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for ProbeCount {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Proof {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FlowKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Cpu {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Ban {}
     // SAFETY: as above.
@@ -188,6 +325,14 @@ mod tests {
                     assert_eq!((key.source(), key.protocol(), key.port()), (source, Some(protocol), port));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn hits_are_told_ever_less_often_and_never_stop_being_told() {
+        let told: [u64; 8] = [1, 2, 4, 8, 16, 32, 48, 64];
+        for hits in 1..=64 {
+            assert_eq!(ProbeCount::is_told(hits), told.contains(&hits), "{hits}");
         }
     }
 

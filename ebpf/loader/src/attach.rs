@@ -1,4 +1,4 @@
-//! Attaching the program to devices: by TCX, or by a clsact filter on kernels before 6.6.
+//! Attaching the program to devices, to both ways that packets go: by TCX, or by clsact filters on kernels before 6.6.
 
 use crate::device::{Device, LinkHeader, index_of, name_of};
 use crate::pins;
@@ -12,6 +12,7 @@ use aya::programs::tc::{
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
+use glacis_abi::{EGRESS, INGRESS};
 use std::fmt;
 use std::path::Path;
 
@@ -19,6 +20,33 @@ use std::path::Path;
 /// so that the next process replaces it instead of adding a second.
 const FILTER_PRIORITY: u16 = 49;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// The way that a program's packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    /// Flows that leave are remembered before what answers them is looked at.
+    pub(crate) const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    /// The program's name in the object.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => INGRESS,
+            Self::Egress => EGRESS,
+        }
+    }
+
+    const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+}
 
 /// How the program hangs on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,12 +96,21 @@ impl TcProgram {
     /// program is replaced in place: no packet passes unseen in between.
     pub fn attach(&mut self, device: &str) -> Result<Attachment, LoaderError> {
         let device = Device::find(device)?;
-        let pin = self.pins.hook(self.hook, device.index);
+        for direction in Direction::ALL {
+            self.attach_way(&device, direction)?;
+        }
         let hook = self.hook;
-        let program = self.instance(device.header)?.program_mut()?;
+        tracing::info!(device = device.name, %hook, "attached the TC program");
+        Ok(Attachment { device: device.name, ifindex: device.index, hook })
+    }
+
+    fn attach_way(&mut self, device: &Device, direction: Direction) -> Result<(), LoaderError> {
+        let hook = self.hook;
+        let pin = self.pins.hook(direction, hook, device.index);
+        let program = self.instance(device.header)?.program_mut(direction)?;
         let attached = match hook {
-            Hook::Tcx => attach_tcx(program, &device.name, &pin),
-            Hook::Clsact => attach_clsact(program, &device.name),
+            Hook::Tcx => attach_tcx(program, &device.name, direction, &pin),
+            Hook::Clsact => attach_clsact(program, &device.name, direction),
         };
         attached.map_err(|e| LoaderError::Attach {
             device: device.name.clone(),
@@ -82,20 +119,19 @@ impl TcProgram {
         })?;
         if hook == Hook::Clsact {
             pins::remove(&pin)?;
-            let pinned = program.pin(&pin).map_err(|e| pins::failed("pin", &pin)(std::io::Error::other(e)));
-            pinned?;
+            program.pin(&pin).map_err(|e| pins::failed("pin", &pin)(std::io::Error::other(e)))?;
         }
-        self.release(&device.name, device.index, hook.other())?;
-        tracing::info!(device = device.name, %hook, "attached the TC program");
-        Ok(Attachment { device: device.name, ifindex: device.index, hook })
+        self.release(&device.name, device.index, direction, hook.other()).map(drop)
     }
 
     /// Takes the program off a device: true when it was attached. The clsact qdisc stays, others may use it.
     pub fn detach(&mut self, device: &str) -> Result<bool, LoaderError> {
         let index = index_of(device)?;
         let mut was_attached = false;
-        for hook in [Hook::Tcx, Hook::Clsact] {
-            was_attached |= self.release(device, index, hook)?;
+        for direction in Direction::ALL {
+            for hook in [Hook::Tcx, Hook::Clsact] {
+                was_attached |= self.release(device, index, direction, hook)?;
+            }
         }
         if was_attached {
             tracing::info!(device, "detached the TC program");
@@ -103,11 +139,17 @@ impl TcProgram {
         Ok(was_attached)
     }
 
-    /// The devices that the program is attached to, by this process or an earlier one, ordered by name.
+    /// The devices that the program is attached to, by this process or an earlier one, ordered by name. One that only
+    /// a half of it is attached to is not among them.
     pub fn attached(&self) -> Result<Vec<Attachment>, LoaderError> {
-        let hooks = self.pins.hooks()?.into_iter();
+        let hooks = self.pins.hooks()?;
+        let is_whole = |ifindex, hook| {
+            Direction::ALL.iter().all(|&direction| hooks.contains(&(ifindex, hook, direction)))
+        };
         let mut attached: Vec<_> = hooks
-            .filter_map(|(ifindex, hook)| Some(Attachment { device: name_of(ifindex)?, ifindex, hook }))
+            .iter()
+            .filter(|&&(ifindex, hook, direction)| direction == Direction::Ingress && is_whole(ifindex, hook))
+            .filter_map(|&(ifindex, hook, _)| Some(Attachment { device: name_of(ifindex)?, ifindex, hook }))
             .collect();
         attached.sort_unstable();
         Ok(attached)
@@ -116,9 +158,9 @@ impl TcProgram {
     /// Removes what is pinned for devices that are gone, and everything of other layout versions: with their links
     /// go their programs. To be called when every device is attached, so that none is without a program meanwhile.
     pub fn remove_stale(&self) -> Result<(), LoaderError> {
-        for (ifindex, hook) in self.pins.hooks()? {
+        for (ifindex, hook, direction) in self.pins.hooks()? {
             if name_of(ifindex).is_none() {
-                pins::remove(&self.pins.hook(hook, ifindex))?;
+                pins::remove(&self.pins.hook(direction, hook, ifindex))?;
             }
         }
         for directory in self.pins.remove_other_layouts()? {
@@ -137,10 +179,16 @@ impl TcProgram {
     }
 
     /// Undoes one way of attaching: true when it was in use.
-    fn release(&self, device: &str, index: u32, hook: Hook) -> Result<bool, LoaderError> {
-        let pin = self.pins.hook(hook, index);
+    fn release(
+        &self,
+        device: &str,
+        index: u32,
+        direction: Direction,
+        hook: Hook,
+    ) -> Result<bool, LoaderError> {
+        let pin = self.pins.hook(direction, hook, index);
         if hook == Hook::Clsact && pin.exists() {
-            let filter = filter_of(device).map_err(ProgramError::from);
+            let filter = filter_of(device, direction).map_err(ProgramError::from);
             match filter.and_then(aya::programs::links::Link::detach) {
                 Err(error) if os_error(&error) != Some(libc::ENOENT) => {
                     return Err(LoaderError::Detach { device: device.to_owned(), source: Box::new(error) });
@@ -152,7 +200,12 @@ impl TcProgram {
     }
 }
 
-fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result<(), ProgramError> {
+fn attach_tcx(
+    program: &mut SchedClassifier,
+    device: &str,
+    direction: Direction,
+    pin: &Path,
+) -> Result<(), ProgramError> {
     if let Some(earlier) = open_link(pin)? {
         match program.attach_to_link(earlier) {
             Ok(id) => return take(program, id).map(drop),
@@ -162,7 +215,7 @@ fn attach_tcx(program: &mut SchedClassifier, device: &str, pin: &Path) -> Result
         }
     }
     let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program.attach_with_options(device, TcAttachType::Ingress, first)?;
+    let id = program.attach_with_options(device, direction.attach_type(), first)?;
     take(program, id)?.pin(pin).map_err(std::io::Error::other)?;
     Ok(())
 }
@@ -185,16 +238,22 @@ fn take(program: &mut SchedClassifier, id: SchedClassifierLinkId) -> Result<FdLi
     Ok(program.take_link(id)?.try_into().map_err(std::io::Error::other)?)
 }
 
-fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), ProgramError> {
+fn attach_clsact(
+    program: &mut SchedClassifier,
+    device: &str,
+    direction: Direction,
+) -> Result<(), ProgramError> {
     match qdisc_add_clsact(device) {
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         other => other?,
     }
     let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, ..NlOptions::default() };
     let created =
-        program.attach_with_options(device, TcAttachType::Ingress, TcAttachOptions::Netlink(options));
+        program.attach_with_options(device, direction.attach_type(), TcAttachOptions::Netlink(options));
     let id = match created {
-        Err(error) if os_error(&error) == Some(libc::EEXIST) => program.attach_to_link(filter_of(device)?)?,
+        Err(error) if os_error(&error) == Some(libc::EEXIST) => {
+            program.attach_to_link(filter_of(device, direction)?)?
+        }
         other => other?,
     };
     // Dropped, it would take the filter away.
@@ -203,8 +262,8 @@ fn attach_clsact(program: &mut SchedClassifier, device: &str) -> Result<(), Prog
 }
 
 /// A handle of our filter, whoever made it.
-fn filter_of(device: &str) -> std::io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(device, TcAttachType::Ingress, FILTER_PRIORITY, FILTER_HANDLE, None)
+fn filter_of(device: &str, direction: Direction) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(device, direction.attach_type(), FILTER_PRIORITY, FILTER_HANDLE, None)
 }
 
 fn os_error(error: &ProgramError) -> Option<i32> {

@@ -92,10 +92,9 @@ impl TcProgram {
 
     /// Has the program ask the trie if, and only if, there is something in it.
     pub(crate) fn settle_prefix_flag(&mut self) -> Result<(), LoaderError> {
-        match self.ban_prefixes.keys().next().transpose().map_err(LoaderError::map(BAN_PREFIXES, "read"))? {
-            Some(_) => self.settings.raise(Settings::BAN_PREFIXES),
-            None => self.settings.clear(Settings::BAN_PREFIXES),
-        }
+        let first = self.ban_prefixes.keys().next().transpose();
+        let has_any = first.map_err(LoaderError::map(BAN_PREFIXES, "read"))?.is_some();
+        self.settings.put(&[(Settings::BAN_PREFIXES, has_any)])
     }
 
     fn read(&self, slot: &Slot) -> Result<Option<Ban>, LoaderError> {
@@ -125,7 +124,7 @@ impl TcProgram {
             other => other.map_err(LoaderError::map(slot.map(), "write"))?,
         }
         if matches!(slot, Slot::Prefix { .. }) {
-            self.settings.raise(Settings::BAN_PREFIXES)?;
+            self.settings.put(&[(Settings::BAN_PREFIXES, true)])?;
         }
         Ok(())
     }

@@ -39,6 +39,10 @@ pub enum LoaderError {
         glacis_abi::LAYOUT
     )]
     ForeignLayout { path: PathBuf, found: u32 },
+    #[error("the kernel has no random bytes for the cookies' key")]
+    NoRandomness(#[source] io::Error),
+    #[error("cannot wait for the program's two rings at once")]
+    Epoll(#[source] io::Error),
     #[error("map {map}: cannot {action}")]
     Map {
         map: &'static str,

@@ -23,9 +23,10 @@ pub use bans::KernelBan;
 pub use clock::MonotonicTime;
 pub use error::LoaderError;
 pub use glacis_abi::{
-    BAN_PREFIXES_MAX, BANS_MAX, Counter, PROBES_MAX, ProbeCount, ProbeEvent, ProbeKey, Protocol,
+    BAN_PREFIXES_MAX, BANS_MAX, Counter, PROBES_MAX, PROVEN_MAX, ProbeCount, ProbeEvent, ProbeKey, ProbeKind,
+    Proof, Protocol,
 };
-pub use probes::EventStream;
+pub use probes::{Event, EventStream};
 pub use program::TcProgram;
-pub use settings::{Detection, Settings};
+pub use settings::{Detection, Options, Settings};
 pub use trial::{Trial, Verdict};

@@ -1,12 +1,15 @@
 //! Where things are pinned.
 //!
 //! ```text
-//! <pin dir>/v<LAYOUT>/<MAP>              the maps, by their names in the object
-//! <pin dir>/v<LAYOUT>/link_<ifindex>     the TCX link of a device; removing it detaches the program
-//! <pin dir>/v<LAYOUT>/filter_<ifindex>   the program that a clsact filter of a device runs: says that there is one
+//! <pin dir>/v<LAYOUT>/<MAP>                      the maps, by their names in the object
+//! <pin dir>/v<LAYOUT>/<direction>_link_<n>       the TCX link of device n; removing it detaches the program
+//! <pin dir>/v<LAYOUT>/<direction>_filter_<n>     the program that a clsact filter of device n runs: says that there
+//!                                                is one
 //! ```
+//! A direction is `ingress` or `egress`.
 //! Devices go by index, because BPF file systems refuse the dots that device names may have.
 
+use crate::attach::Direction;
 use crate::{Hook, LoaderError};
 use glacis_abi::LAYOUT;
 use rustix::fs::statfs;
@@ -47,17 +50,20 @@ impl Pins {
         self.current.join(name)
     }
 
-    pub(crate) fn hook(&self, hook: Hook, ifindex: u32) -> PathBuf {
-        self.current.join(format!("{}{ifindex}", prefix(hook)))
+    pub(crate) fn hook(&self, direction: Direction, hook: Hook, ifindex: u32) -> PathBuf {
+        self.current.join(format!("{}{ifindex}", prefix(direction, hook)))
     }
 
-    /// Devices that have a hook of this layout, by index, in that order.
-    pub(crate) fn hooks(&self) -> Result<Vec<(u32, Hook)>, LoaderError> {
+    /// Every hook of this layout by its device's index, in that order.
+    pub(crate) fn hooks(&self) -> Result<Vec<(u32, Hook, Direction)>, LoaderError> {
         let mut found = Vec::new();
         for name in names(&self.current)? {
-            for hook in [Hook::Tcx, Hook::Clsact] {
-                if let Some(ifindex) = name.strip_prefix(prefix(hook)).and_then(|rest| rest.parse().ok()) {
-                    found.push((ifindex, hook));
+            for direction in Direction::ALL {
+                for hook in [Hook::Tcx, Hook::Clsact] {
+                    let index = name.strip_prefix(prefix(direction, hook));
+                    if let Some(ifindex) = index.and_then(|rest| rest.parse().ok()) {
+                        found.push((ifindex, hook, direction));
+                    }
                 }
             }
         }
@@ -97,10 +103,12 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) ->
     move |source| LoaderError::Pin { action, path: path.to_owned(), source }
 }
 
-const fn prefix(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Tcx => "link_",
-        Hook::Clsact => "filter_",
+const fn prefix(direction: Direction, hook: Hook) -> &'static str {
+    match (direction, hook) {
+        (Direction::Ingress, Hook::Tcx) => "ingress_link_",
+        (Direction::Ingress, Hook::Clsact) => "ingress_filter_",
+        (Direction::Egress, Hook::Tcx) => "egress_link_",
+        (Direction::Egress, Hook::Clsact) => "egress_filter_",
     }
 }
 

@@ -1,36 +1,87 @@
 //! What the program counted of whom: events as they come, and the whole table when asked.
 
-use crate::{LoaderError, TcProgram};
+use crate::{LoaderError, MonotonicTime, TcProgram};
 use aya::maps::{MapData, RingBuf};
-use glacis_abi::{PROBES_MAX, ProbeCount, ProbeEvent, ProbeKey};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use glacis_abi::{PROBES_MAX, PROVEN_MAX, ProbeCount, ProbeEvent, ProbeKey, Proof};
+use rustix::event::epoll;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Steps of one sweep. Keys that go while the table is walked make the kernel begin anew, so a walk under a flood
 /// may be longer than the table and must not be endless.
 const SWEEP_STEPS_MAX: usize = 2 * PROBES_MAX;
+const PROOF_STEPS_MAX: usize = 2 * PROVEN_MAX;
 
-/// Events of the program: one when the hits of a key reach 1, 2, 4, 8 and so on.
+/// What the program tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A probe; its hits are cumulative.
+    Probe(ProbeEvent),
+    /// A source sent a challenge back, and thereby showed that it receives what we send.
+    Echo {
+        source: IpAddr,
+        /// Cumulative since `first`.
+        echoes: u64,
+        /// When the source's first echo came; another value than before means that it was forgotten in between.
+        first: MonotonicTime,
+        at: MonotonicTime,
+    },
+}
+
+impl From<ProbeEvent> for Event {
+    fn from(event: ProbeEvent) -> Self {
+        if event.kind == ProbeEvent::ECHO {
+            return Self::Echo {
+                source: event.key.source(),
+                echoes: event.echoes,
+                first: MonotonicTime(event.first),
+                at: MonotonicTime(event.at),
+            };
+        }
+        Self::Probe(event)
+    }
+}
+
+/// Events of the program: probes when the hits of a key reach 1, 2, 4, 8, 16 and every 16th, or when the kind or our
+/// address is another than before; and every echo. What comes of sources that have echoed is handed out first, from a
+/// ring of its own, which no forged source can fill.
 ///
 /// The descriptor becomes readable when an event comes to a drained stream, so it fits
-/// `tokio::io::unix::AsyncFd`. An event that finds the ring full is counted as `events_lost`; hits are
-/// cumulative, so the key's next event or a sweep makes up for it.
+/// `tokio::io::unix::AsyncFd`. An event that finds its ring full is counted as `events_lost`, and one that its source
+/// or the total has no ration for as `events_over_budget`; hits are cumulative, so the key's next event or a sweep
+/// makes up for it.
 pub struct EventStream {
-    ring: RingBuf<MapData>,
+    priority: RingBuf<MapData>,
+    others: RingBuf<MapData>,
+    /// Readable when one of them is.
+    either: OwnedFd,
 }
 
 impl EventStream {
-    pub(crate) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+    pub(crate) fn new(priority: RingBuf<MapData>, others: RingBuf<MapData>) -> Result<Self, LoaderError> {
+        let watch = || {
+            let either = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            for ring in [&priority, &others] {
+                epoll::add(&either, ring, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            }
+            Ok(either)
+        };
+        let either = watch().map_err(|e: rustix::io::Errno| LoaderError::Epoll(e.into()))?;
+        Ok(Self { priority, others, either })
     }
 
     /// Hands over at most `limit` events and returns how many there were. Fewer than `limit` means that the
     /// stream is drained: only then may readiness be cleared.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(ProbeEvent)) -> usize {
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(Event)) -> usize {
         for taken in 0..limit {
-            let Some(item) = self.ring.next() else {
-                return taken;
+            let event = match self.priority.next() {
+                Some(item) => decode(&item),
+                None => match self.others.next() {
+                    Some(item) => decode(&item),
+                    None => return taken,
+                },
             };
-            each(decode(&item));
+            each(event.into());
         }
         limit
     }
@@ -38,13 +89,13 @@ impl EventStream {
 
 impl AsFd for EventStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.either.as_fd()
     }
 }
 
 impl AsRawFd for EventStream {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.either.as_raw_fd()
     }
 }
 
@@ -70,6 +121,18 @@ impl TcProgram {
         for entry in self.probes.iter().take(SWEEP_STEPS_MAX) {
             let (key, count) = entry.map_err(LoaderError::map("PROBES", "read"))?;
             each(key, count);
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    /// Hands over every source that has echoed, with its echoes so far; returns how many there were. Under a flood a
+    /// source may come twice and one that is evicted meanwhile not at all.
+    pub fn sweep_proofs(&self, mut each: impl FnMut(IpAddr, Proof)) -> Result<usize, LoaderError> {
+        let mut swept = 0;
+        for entry in self.proven.iter().take(PROOF_STEPS_MAX) {
+            let (source, proof) = entry.map_err(LoaderError::map("PROVEN", "read"))?;
+            each(source.into(), proof);
             swept += 1;
         }
         Ok(swept)

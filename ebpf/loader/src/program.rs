@@ -1,13 +1,14 @@
 //! The program in the kernel and the handles of its maps.
 
+use crate::attach::Direction;
 use crate::device::LinkHeader;
 use crate::pins::Pins;
 use crate::settings::SettingsMap;
 use crate::{EventStream, Hook, LoaderError, Settings};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
-use glacis_abi::{Ban, LINK_HEADER, MAPS, PROGRAM, ProbeCount, ProbeKey, SourceKey};
+use glacis_abi::{Ban, Cpu, LINK_HEADER, MAPS, ProbeCount, ProbeKey, Proof, SourceKey};
 use std::path::Path;
 
 /// Built by `ebpf/rebuild` from `ebpf/program`, committed, and compared with a fresh build in CI.
@@ -29,7 +30,8 @@ pub struct TcProgram {
     pub(crate) exposed: Array<MapData, u64>,
     pub(crate) udp_reply_ports: Array<MapData, u64>,
     pub(crate) probes: HashMap<MapData, ProbeKey, ProbeCount>,
-    pub(crate) counters: PerCpuArray<MapData, u64>,
+    pub(crate) proven: HashMap<MapData, SourceKey, Proof>,
+    pub(crate) cpus: PerCpuArray<MapData, Cpu>,
     pub(crate) events: Option<EventStream>,
 }
 
@@ -48,8 +50,9 @@ impl TcProgram {
             exposed: maps.take("EXPOSED")?,
             udp_reply_ports: maps.take("UDP_REPLY_PORTS")?,
             probes: maps.take("PROBES")?,
-            counters: maps.take("COUNTERS")?,
-            events: Some(EventStream::new(maps.take::<RingBuf<MapData>>("EVENTS")?)),
+            proven: maps.take("PROVEN")?,
+            cpus: maps.take("CPU")?,
+            events: Some(EventStream::new(maps.take("PRIORITY")?, maps.take("EVENTS")?)?),
             headerless: None,
             ethernet,
             pins,
@@ -59,6 +62,7 @@ impl TcProgram {
 
     fn configured(mut self, settings: Settings) -> Result<Self, LoaderError> {
         self.set_detection(settings.detection)?;
+        self.set_options(settings.options)?;
         self.settle_prefix_flag()?;
         Ok(self)
     }
@@ -74,7 +78,7 @@ impl Maps<'_> {
     }
 }
 
-/// The program verified for one length of link header.
+/// Both programs, verified for one length of link header.
 pub(crate) struct Instance {
     ebpf: Ebpf,
 }
@@ -89,21 +93,23 @@ impl Instance {
         }
         let ebpf = loader.load(OBJECT).map_err(|e| LoaderError::Load(Box::new(e)))?;
         let mut instance = Self { ebpf };
-        instance.program_mut()?.load().map_err(|e| LoaderError::Verify(Box::new(e)))?;
+        for direction in Direction::ALL {
+            instance.program_mut(direction)?.load().map_err(|e| LoaderError::Verify(Box::new(e)))?;
+        }
         Ok(instance)
     }
 
-    pub(crate) fn program(&self) -> Result<&SchedClassifier, LoaderError> {
-        match self.ebpf.program(PROGRAM) {
+    pub(crate) fn program(&self, direction: Direction) -> Result<&SchedClassifier, LoaderError> {
+        match self.ebpf.program(direction.program()) {
             Some(Program::SchedClassifier(program)) => Ok(program),
-            _ => Err(LoaderError::Object { name: PROGRAM }),
+            _ => Err(LoaderError::Object { name: direction.program() }),
         }
     }
 
-    pub(crate) fn program_mut(&mut self) -> Result<&mut SchedClassifier, LoaderError> {
-        match self.ebpf.program_mut(PROGRAM) {
+    pub(crate) fn program_mut(&mut self, direction: Direction) -> Result<&mut SchedClassifier, LoaderError> {
+        match self.ebpf.program_mut(direction.program()) {
             Some(Program::SchedClassifier(program)) => Ok(program),
-            _ => Err(LoaderError::Object { name: PROGRAM }),
+            _ => Err(LoaderError::Object { name: direction.program() }),
         }
     }
 }

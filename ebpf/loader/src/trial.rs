@@ -1,5 +1,6 @@
 //! Runs the program on a packet without a device (`BPF_PROG_TEST_RUN`): for tests and measurements.
 
+use crate::attach::Direction;
 use crate::{LoaderError, TcProgram};
 use aya::programs::{TestRun, TestRunOptions};
 use glacis_abi::DROP;
@@ -27,7 +28,11 @@ impl TcProgram {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.repeat = repeat;
-        let ran = self.ethernet.program()?.test_run(options).map_err(|e| LoaderError::Trial(Box::new(e)))?;
+        let ran = self
+            .ethernet
+            .program(Direction::Ingress)?
+            .test_run(options)
+            .map_err(|e| LoaderError::Trial(Box::new(e)))?;
         let verdict = if ran.return_value == DROP as u32 { Verdict::Drop } else { Verdict::Next };
         Ok(Trial { verdict, per_packet: ran.duration })
     }

@@ -1,7 +1,7 @@
 //! From the network header to the transport header: IPv4 options, IPv6 extension headers, fragments.
 
-use crate::packet::{Ipv6, Malformed, Network, Packet};
-use core::mem::size_of;
+use crate::packet::{self, Malformed, Network, Packet};
+use aya_ebpf::bindings::__sk_buff;
 
 /// IPv6 extension headers that are followed; RFC 8200 section 4.1 lists seven that a packet may have once.
 const EXTENSIONS_MAX: u32 = 8;
@@ -9,6 +9,8 @@ const EXTENSIONS_MAX: u32 = 8;
 /// Offset bits of the fragment fields of IPv4 (RFC 791) and IPv6 (RFC 8200 section 4.5).
 const V4_FRAGMENT_OFFSET: u16 = 0x1fff;
 const V6_FRAGMENT_OFFSET: u16 = 0xfff8;
+const V4_MORE_FRAGMENTS: u16 = 0x2000;
+const V6_MORE_FRAGMENTS: u16 = 1;
 
 mod next_header {
     pub const HOP_BY_HOP: u8 = 0;
@@ -22,59 +24,97 @@ mod next_header {
 }
 
 /// The transport header.
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Transport {
+    /// From the outermost network header, as the next two.
+    pub offset: u32,
+    /// Where the packet ends.
+    pub end: u32,
+    /// In the first of several fragments: where this one ends; else 0.
+    pub fragment_end: u32,
     /// IANA number.
     pub protocol: u8,
-    /// From the outermost network header.
-    pub offset: u32,
+    /// There is an IPv6 routing header.
+    pub is_routed: bool,
+    pub reserved: [u8; 2],
 }
 
 /// Finds the transport header; `None` for a fragment after the first.
 #[inline(always)]
 pub fn transport(packet: &Packet, network: &Network) -> Result<Option<Transport>, Malformed> {
-    match network {
-        Network::V4 { header, offset } => {
-            if u16::from_be_bytes(header.fragment) & V4_FRAGMENT_OFFSET != 0 {
-                return Ok(None);
-            }
-            let length = u32::from(header.version_length & 15) * 4;
-            Ok(Some(Transport { protocol: header.protocol, offset: offset + length }))
-        }
-        Network::V6 { header, offset } => follow(
-            packet,
-            Transport { protocol: header.next_header, offset: offset + size_of::<Ipv6>() as u32 },
-        ),
+    if network.fragment & V4_FRAGMENT_OFFSET != 0 {
+        return Ok(None);
     }
+    let mut transport = Transport {
+        offset: network.payload,
+        end: network.end,
+        fragment_end: if network.fragment & V4_MORE_FRAGMENTS != 0 { network.end } else { 0 },
+        protocol: network.protocol,
+        is_routed: false,
+        reserved: [0; 2],
+    };
+    if network.family == 6 && is_extension(network.protocol) {
+        match follow_extensions(packet.context(), &raw mut transport) {
+            FOUND => {}
+            LATER_FRAGMENT => return Ok(None),
+            _ => return Err(Malformed),
+        }
+    }
+    Ok(Some(transport))
 }
 
-/// Walks IPv6 extension headers.
-#[inline(always)]
-fn follow(packet: &Packet, mut at: Transport) -> Result<Option<Transport>, Malformed> {
+const FOUND: i32 = 0;
+const LATER_FRAGMENT: i32 = 1;
+const MALFORMED: i32 = 2;
+
+/// Walks IPv6 extension headers. Exported, so that the verifier walks it once and not for every way that leads here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn follow_extensions(skb: *mut __sk_buff, transport: *mut Transport) -> i32 {
+    // SAFETY: whoever calls owns it.
+    let Some(at) = (unsafe { transport.as_mut() }) else {
+        return MALFORMED;
+    };
     for _ in 0..EXTENSIONS_MAX {
-        let (next, length) = match at.protocol {
-            next_header::HOP_BY_HOP
+        if !is_extension(at.protocol) {
+            return FOUND;
+        }
+        let Ok([next, length, high, low]) = packet::copy::<[u8; 4]>(skb, at.offset) else {
+            return MALFORMED;
+        };
+        let bytes = match at.protocol {
+            next_header::AUTHENTICATION => (u32::from(length) + 2) * 4,
+            next_header::FRAGMENT => {
+                let fragment = u16::from_be_bytes([high, low]);
+                if fragment & V6_FRAGMENT_OFFSET != 0 {
+                    return LATER_FRAGMENT;
+                }
+                if fragment & V6_MORE_FRAGMENTS != 0 {
+                    at.fragment_end = at.end;
+                }
+                8
+            }
+            _ => (u32::from(length) + 1) * 8,
+        };
+        at.is_routed |= at.protocol == next_header::ROUTING;
+        at.protocol = next;
+        at.offset += bytes;
+    }
+    if is_extension(at.protocol) { MALFORMED } else { FOUND }
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        next_header::HOP_BY_HOP
             | next_header::ROUTING
+            | next_header::FRAGMENT
+            | next_header::AUTHENTICATION
             | next_header::DESTINATION_OPTIONS
             | next_header::MOBILITY
             | next_header::HIP
-            | next_header::SHIM6 => {
-                let [next, length]: [u8; 2] = packet.copy(at.offset)?;
-                (next, (u32::from(length) + 1) * 8)
-            }
-            next_header::AUTHENTICATION => {
-                let [next, length]: [u8; 2] = packet.copy(at.offset)?;
-                (next, (u32::from(length) + 2) * 4)
-            }
-            next_header::FRAGMENT => {
-                let [next, _, high, low]: [u8; 4] = packet.copy(at.offset)?;
-                if u16::from_be_bytes([high, low]) & V6_FRAGMENT_OFFSET != 0 {
-                    return Ok(None);
-                }
-                (next, 8)
-            }
-            _ => return Ok(Some(at)),
-        };
-        at = Transport { protocol: next, offset: at.offset + length };
-    }
-    Err(Malformed)
+            | next_header::SHIM6
+    )
 }

@@ -1,46 +1,104 @@
 //! Asks the routing table whether a packet is for this host or goes on to another.
 
-use crate::packet::{Network, Packet};
-use crate::sockets::words;
+use crate::cpu::Cpu;
+use crate::probes::Probe;
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup,
+    __sk_buff, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LOOKUP_SKIP_NEIGH,
+    bpf_fib_lookup,
 };
+use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::bpf_fib_lookup as fib_lookup;
+use aya_ebpf::macros::btf_map;
 use core::mem::{MaybeUninit, size_of};
+use glacis_abi::SourceKey;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+/// Addresses remembered as this host's: a power of two.
+const LOCAL_MAX: usize = 16;
+/// For how long: a second, nearly.
+const LOCAL_AGE_MAX_NS: u64 = 1 << 30;
+
+/// An address that the routing table called this host's. Whoever probes it next need not be looked up.
+#[repr(C)]
+struct Local {
+    address: SourceKey,
+    until: u64,
+    ifindex: u32,
+    reserved: u32,
+}
+
+#[btf_map]
+static LOCAL: PerCpuArray<Local, LOCAL_MAX> = PerCpuArray::new();
+
 /// True when a router forwards the packet: what hosts behind it do with their ports is not for it to judge. Only
 /// asked once nothing else explains the packet, because it costs more than everything before.
 #[inline(always)]
-pub fn lead_onwards(packet: &Packet, network: &Network) -> bool {
+pub fn lead_onwards(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> bool {
+    let address = probe.destination;
+    let now = cpu.now();
+    // SAFETY: the context is valid as long as the program runs.
+    let ifindex = unsafe { (*skb).ifindex };
+    let local = LOCAL.get_ptr_mut(u32::from(address.addr[15]) & (LOCAL_MAX as u32 - 1));
+    if let Some(local) = local {
+        // SAFETY: the slot is this CPU's own, and only packets that come in use it, one after the other.
+        let local = unsafe { &*local };
+        if local.until >= now && local.ifindex == ifindex && local.address == address {
+            return false;
+        }
+    }
+    match look_up_route(skb, probe, ifindex) {
+        ONWARDS => true,
+        STAYS_FOR_NOW => false,
+        _ => {
+            if let Some(local) = local {
+                // SAFETY: as above.
+                unsafe { *local = Local { address, until: now + LOCAL_AGE_MAX_NS, ifindex, reserved: 0 } }
+            }
+            false
+        }
+    }
+}
+
+/// What the routing table says; numbers, because the function is one that the program calls.
+const ONWARDS: u32 = 0;
+/// Forwarding is off, or the family is not spoken here.
+const STAYS_FOR_NOW: u32 = 1;
+/// The destination is this host, or a group.
+const STAYS: u32 = 2;
+
+/// Exported, so that the verifier walks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn look_up_route(skb: *mut __sk_buff, probe: *const Probe, ifindex: u32) -> u32 {
+    // SAFETY: whoever calls owns it.
+    let Some(probe) = (unsafe { probe.as_ref() }) else {
+        return STAYS_FOR_NOW;
+    };
     // SAFETY: the structure is integers and unions of integers, for which zero is a value.
     let mut route = unsafe { MaybeUninit::<bpf_fib_lookup>::zeroed().assume_init() };
-    route.ifindex = packet.ifindex();
-    match network {
-        Network::V4 { header, .. } => {
-            route.family = AF_INET;
-            route.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(header.source);
-            route.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(header.destination);
-        }
-        Network::V6 { header, .. } => {
-            route.family = AF_INET6;
-            route.__bindgen_anon_3.ipv6_src = words(&header.source);
-            route.__bindgen_anon_4.ipv6_dst = words(&header.destination);
-        }
+    route.ifindex = ifindex;
+    let (source, destination) = (probe.flow.key.source.words(), probe.destination.words());
+    if probe.flow.key.family == 4 {
+        route.family = AF_INET;
+        route.__bindgen_anon_3.ipv4_src = source[3];
+        route.__bindgen_anon_4.ipv4_dst = destination[3];
+    } else {
+        route.family = AF_INET6;
+        route.__bindgen_anon_3.ipv6_src = source;
+        route.__bindgen_anon_4.ipv6_dst = destination;
     }
     // SAFETY: the helper reads and writes within the structure, whose size it is told.
     let answer = unsafe {
-        fib_lookup(
-            packet.context().cast(),
-            &raw mut route,
-            size_of::<bpf_fib_lookup>() as i32,
-            BPF_FIB_LOOKUP_SKIP_NEIGH,
-        )
+        fib_lookup(skb.cast(), &raw mut route, size_of::<bpf_fib_lookup>() as i32, BPF_FIB_LOOKUP_SKIP_NEIGH)
     };
     // Negative is an error, as for a family that the host does not speak: then the packet is not forwarded either.
-    answer >= 0
-        && answer != i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)
-        && answer != i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED)
+    if answer < 0 || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED) {
+        STAYS_FOR_NOW
+    } else if answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) {
+        STAYS
+    } else {
+        ONWARDS
+    }
 }

@@ -23,3 +23,9 @@ pub fn link_header() -> usize {
 pub fn flags() -> u32 {
     SETTINGS.get(0).map_or(0, |settings| settings.flags)
 }
+
+/// Key of the cookies; the loader draws it before it attaches the program anywhere.
+#[inline(always)]
+pub fn secret() -> [u64; 2] {
+    SETTINGS.get(0).map_or([0; 2], |settings| settings.secret)
+}

@@ -1,6 +1,7 @@
 //! A BPF file system of the test's own, and frames byte by byte.
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 
+use glacis_loader::{Event, EventStream, ProbeEvent};
 use glacis_tests::netns::run;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,16 @@ impl Drop for Bpffs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.directory.path()).status();
     }
+}
+
+/// At most `limit` events, none of which may be an echo.
+pub fn probes(events: &mut EventStream, limit: usize) -> Vec<ProbeEvent> {
+    let mut probes = Vec::new();
+    events.drain(limit, |event| match event {
+        Event::Probe(probe) => probes.push(probe),
+        Event::Echo { source, .. } => panic!("{source} sent an echo of nothing"),
+    });
+    probes
 }
 
 pub fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
