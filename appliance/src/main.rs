@@ -3,19 +3,11 @@
 //! Which of them a process is, is decided here from how it was started, and nowhere else.
 
 mod backoff;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the daemon takes batches up with the new detector")
-)]
 mod bans;
 mod boot;
 mod bpffs;
 mod cli;
 mod daemon;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the daemon still asks the detector that this one replaces")
-)]
 mod detector;
 mod dhcp;
 mod geoip;
@@ -24,7 +16,6 @@ mod image_build;
 mod kernel;
 mod log;
 mod policy_file;
-mod scan;
 mod status;
 mod storage;
 mod words;

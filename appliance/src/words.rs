@@ -1,6 +1,6 @@
 //! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
 
-use glacis_control::{BanReason, EventKind, Evidence, UnixMillis};
+use glacis_control::{BanReason, Day, EventKind, Evidence, UnixMillis};
 use ipnet::IpNet;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -39,6 +39,11 @@ pub fn timestamp(at: UnixMillis) -> String {
 /// `2026-11-21 12:00:05 UTC`.
 pub fn date_time(at: UnixMillis) -> String {
     in_utc(at, format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))
+}
+
+/// `2026-11-21`.
+pub fn day(day: Day) -> String {
+    in_utc(day.start(), format_description!("[year]-[month]-[day]"))
 }
 
 fn in_utc(at: UnixMillis, format: &[time::format_description::BorrowedFormatItem<'_>]) -> String {
@@ -169,6 +174,8 @@ mod tests {
         assert_eq!(date_time(UnixMillis(1_763_726_405_999)), "2025-11-21 12:00:05 UTC");
         assert_eq!(timestamp(UnixMillis(0)), "1970-01-01T00:00:00Z");
         assert_eq!(date_time(UnixMillis(u64::MAX)), "out of range");
+        assert_eq!(day(Day(20_778)), "2026-11-21");
+        assert_eq!(day(Day(u32::MAX)), "out of range");
         assert_eq!(ago(UnixMillis(10_000), UnixMillis(9_000)), "just now");
     }
 

@@ -78,6 +78,10 @@ pub enum Reply {
     Blocked {
         ban: Ban,
     },
+    /// Nothing was blocked: it takes `force`, because of what the source is.
+    Confirm {
+        why: String,
+    },
     /// Whether there was a ban to lift.
     Unblocked {
         was_blocked: bool,

@@ -19,6 +19,12 @@ impl UnixMillis {
         Self(self.0.saturating_add(span.as_millis() as u64))
     }
 
+    /// Moved by so many milliseconds; not past the ends of the scale.
+    #[must_use]
+    pub const fn shifted(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add_signed(milliseconds))
+    }
+
     /// Zero when `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -9,16 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Steps that make the kernel hold a ban with its remaining time, whatever it held for that source before.
-/// The first add makes the deletion sure to find something; an add alone would keep an older timeout.
-pub fn enforce(ban: &Ban, now: UnixMillis) -> Vec<Op> {
-    let mut ops = lift(&ban.source);
-    ops.push(add(ban_set(&ban.source), vec![element(&ban.source, Some((ban, now)))]));
-    ops
-}
-
-/// Steps that make the kernel hold many bans with their remaining time and none of the sources that are `lifted`, a few
-/// per set whatever their number. Lifted prefixes go first: an interval set takes no wider one beside them.
+/// Steps that make the kernel hold many bans with their remaining time whatever it held for their sources
+/// before, and none of the sources that are `lifted`; a few per set, however many there are. The first add makes the
+/// deletion sure to find something; an add alone would keep an older timeout. Lifted prefixes go first: an interval set
+/// takes no wider one beside them.
 pub fn enforce_all(bans: &[Ban], lifted: &[IpNet], now: UnixMillis) -> Vec<Op> {
     let mut ops = lift_all(lifted.iter());
     ops.extend(lift_all(bans.iter().map(|ban| &ban.source)));

@@ -1,18 +1,18 @@
 //! The book of bans: who is blocked and until when, and how the kernel is told.
 //!
-//! Pure. The daemon is the one owner of a [`BanBook`]; a ban is in the store before it is in the kernel, so a crash in
-//! between leaves a ban that the next start enforces.
+//! Pure. The daemon is the one owner of a [`BanBook`], and brings what it enters into the kernel and the store.
 
 mod kernel;
 mod ladder;
+mod offences;
 #[cfg(test)]
 mod tests;
 
 use glacis_control::{Ban, BanReason, UnixMillis};
 use ipnet::IpNet;
-pub use kernel::{ban_set, enforce, enforce_all, is_of, lift, reconcile};
-#[expect(unused_imports, reason = "the daemon climbs the ladder when it takes the new detector up")]
-pub use ladder::{Sentence, is_forgiven, sentence};
+pub use kernel::{ban_set, enforce_all, is_of, lift, reconcile};
+pub use ladder::{is_forgiven, sentence};
+pub use offences::OffenceBook;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -81,8 +81,6 @@ pub struct Entered {
     /// No longer in the book, a wider ban took their place: to be removed from the store and lifted.
     pub lifted: Vec<IpNet>,
     pub refused: Vec<(Ban, BanRefusal)>,
-    /// What was there before, lifted or replaced.
-    before: BTreeMap<IpNet, Ban>,
 }
 
 impl BanBook {
@@ -169,7 +167,7 @@ impl BanBook {
     /// can follow. An automatic ban of a source that is blocked for as long already is refused as held.
     pub fn enter_all(&mut self, bans: impl IntoIterator<Item = Ban>) -> Entered {
         let mut entered = Entered::default();
-        let mut new = BTreeSet::new();
+        let (mut new, mut gone) = (BTreeSet::new(), BTreeSet::new());
         for ban in bans {
             let source = ban.source;
             let admitted = if is_automatic(&ban) && self.holds_until(&source, ban.until) {
@@ -184,26 +182,16 @@ impl BanBook {
                     continue;
                 }
             };
-            for gone in swallowed.iter().chain([&source]) {
-                if let Some(ban) = self.strike(gone).filter(|_| !new.contains(gone)) {
-                    entered.before.insert(*gone, ban);
-                }
+            for swallowed in swallowed {
+                self.strike(&swallowed);
+                gone.insert(swallowed);
             }
             new.insert(source);
             self.enter(ban);
         }
         entered.bans = new.iter().filter_map(|source| self.bans.get(source)).cloned().collect();
-        entered.lifted =
-            entered.before.keys().filter(|source| !self.bans.contains_key(source)).copied().collect();
+        entered.lifted = gone.into_iter().filter(|source| !self.bans.contains_key(source)).collect();
         entered
-    }
-
-    /// Makes the book what it was before, when the store did not take them.
-    pub fn take_back(&mut self, entered: Entered) {
-        for ban in &entered.bans {
-            self.strike(&ban.source);
-        }
-        entered.before.into_values().for_each(|ban| self.enter(ban));
     }
 
     /// Takes out the bans whose time is up.
@@ -214,6 +202,21 @@ impl BanBook {
             over.extend(self.strike(&source));
         }
         over
+    }
+
+    /// Moves all bans with the wall clock, by so many milliseconds, so that each keeps the time that it has left; returns
+    /// those that changed.
+    pub fn shift(&mut self, milliseconds: i64) -> Vec<Ban> {
+        let ending: Vec<IpNet> = self.ends.iter().map(|(_, source)| *source).collect();
+        let mut moved = vec![];
+        for source in ending {
+            let Some(mut ban) = self.strike(&source) else { continue };
+            ban.since = ban.since.shifted(milliseconds);
+            ban.until = ban.until.map(|until| until.shifted(milliseconds));
+            self.enter(ban.clone());
+            moved.push(ban);
+        }
+        moved
     }
 
     /// Live bans, soonest to end first, permanent ones last.

@@ -159,23 +159,6 @@ fn many_bans_are_entered_as_if_one_by_one() {
     assert_eq!(sources(&book.listed()), ["10.9.0.1/32", "10.1.0.0/16"]);
 }
 
-#[test]
-fn what_the_store_refused_is_taken_back_whole() {
-    let before = [ban("10.1.2.0/24", Some(50)), ban("10.9.0.1/32", Some(5)), ban("10.9.0.2/32", None)];
-    let mut book = BanBook::new(before.clone());
-    let entered = book.enter_all([
-        scanner("10.1.3.3/32", Some(90)),
-        scanner("10.1.0.0/16", Some(100)),
-        scanner("10.9.0.1/32", Some(6)),
-        scanner("10.9.0.1/32", Some(7)),
-    ]);
-    assert_eq!(entered.bans.len(), 2);
-    book.take_back(entered);
-    assert!(book.iter().eq(before.iter()));
-    assert_eq!(book.automatic.singles + book.automatic.prefixes, 0);
-    assert_eq!(sources(&book.take_expired(UnixMillis(u64::MAX))), ["10.9.0.1/32", "10.1.2.0/24"]);
-}
-
 /// The book's answers against a look at every ban, over nested prefixes of both families.
 #[test]
 fn indexed_answers_are_those_of_a_walk_through_all_bans() {

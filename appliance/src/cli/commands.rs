@@ -1,14 +1,17 @@
 //! What each command does.
 
 use super::client::{self, AskError};
-use super::output;
+use super::scans::PeriodError;
+use super::{confirm, output};
 use crate::policy_file::{self, PolicyFileError};
+use crate::words;
 use glacis_control::{Reply, Request};
 use glacis_image::ImageError;
 use glacis_plan::nft::{Inventory, text};
 use glacis_plan::{Changes, Observed};
 use ipnet::IpNet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,11 +30,23 @@ pub enum CommandError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error("cannot print: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("cannot print or ask: {0}")]
+    Terminal(#[from] io::Error),
+    #[error(transparent)]
+    Period(#[from] PeriodError),
+    #[error(
+        "this asks first, and nobody can be asked without a terminal; to do it all the same, add {instead}"
+    )]
+    NobodyToAsk { instead: &'static str },
+    #[error("{source_net} is {why}; to block it all the same, add --force")]
+    NeverBlocked { source_net: IpNet, why: String },
 }
 
-type Outcome = Result<ExitCode, CommandError>;
+pub type Outcome = Result<ExitCode, CommandError>;
 
-fn odd(reply: Reply) -> CommandError {
+pub fn odd(reply: Reply) -> CommandError {
     CommandError::OddReply(Box::new(reply))
 }
 
@@ -110,14 +125,48 @@ pub fn blocks(socket: &Path, json: bool) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn block(socket: &Path, source: IpNet, duration: Option<Duration>, note: String, force: bool) -> Outcome {
-    match client::ask(socket, &Request::Block { source, duration, note, force })? {
-        Reply::Blocked { ban } => {
-            output::bans(&[ban]);
-            Ok(ExitCode::SUCCESS)
+pub fn block(socket: &Path, source: IpNet, duration: Option<Duration>, note: &str, force: bool) -> Outcome {
+    let own = ssh_client().is_some_and(|address| source.contains(&address));
+    let mut force = force;
+    if own && !force {
+        force = block_all_the_same(source, "the address that you are connected from")?;
+        if !force {
+            return Ok(not_blocked());
         }
-        reply => Err(odd(reply)),
     }
+    loop {
+        match client::ask(socket, &Request::Block { source, duration, note: note.to_owned(), force })? {
+            Reply::Blocked { ban } => {
+                output::bans(&[ban]);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Reply::Confirm { why } if !force => {
+                force = block_all_the_same(source, &why)?;
+                if !force {
+                    return Ok(not_blocked());
+                }
+            }
+            reply => return Err(odd(reply)),
+        }
+    }
+}
+
+/// Asks, or says that it takes `--force` where nobody can be asked.
+fn block_all_the_same(source: IpNet, why: &str) -> Result<bool, CommandError> {
+    let question = format!("{} is {why}. Block it all the same?", words::source(source));
+    confirm::asked(&question)?
+        .ok_or_else(|| CommandError::NeverBlocked { source_net: source, why: why.to_owned() })
+}
+
+fn not_blocked() -> ExitCode {
+    eprintln!("glacis: nothing was blocked");
+    ExitCode::FAILURE
+}
+
+/// Where the operator sits, if this command runs in an OpenSSH session: `SSH_CONNECTION` is the client's address and
+/// port, then the server's.
+fn ssh_client() -> Option<IpAddr> {
+    std::env::var("SSH_CONNECTION").ok()?.split(' ').next()?.parse().ok()
 }
 
 pub fn unblock(socket: &Path, source: IpNet) -> Outcome {

@@ -2,8 +2,11 @@
 
 mod client;
 mod commands;
+mod confirm;
 mod duration;
 mod output;
+mod scans;
+mod table;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -76,7 +79,7 @@ enum Command {
         /// Why, for the list of blocks.
         #[arg(long, default_value = "")]
         note: String,
-        /// Block even an address of this host or one that the policy never blocks.
+        /// Do not ask, even when it is an address of this host or one that the policy never blocks.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -96,6 +99,8 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Show what was scanned and by whom. Alone: the summary of the last 7 days.
+    Scans(scans::Scans),
     /// Build bootable images.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -160,9 +165,10 @@ pub fn main() -> ExitCode {
         Command::Events { limit, json, daemon } => commands::events(&daemon.socket, limit, json),
         Command::Blocks { json, daemon } => commands::blocks(&daemon.socket, json),
         Command::Block { source, duration, note, force, daemon } => {
-            commands::block(&daemon.socket, source, duration, note, force)
+            commands::block(&daemon.socket, source, duration, &note, force)
         }
         Command::Unblock { source, daemon } => commands::unblock(&daemon.socket, source),
+        Command::Scans(question) => scans::run(question),
         Command::Image(ImageCommand::Build { policy, output, binary, cmdline }) => {
             commands::build_image(&policy, &output, binary, &cmdline)
         }

@@ -1,5 +1,6 @@
 //! How answers look in a terminal.
 
+use super::table::{Align, Table};
 use crate::words;
 use glacis_control::report::{FirewallState, PolicySource};
 use glacis_control::{Ban, Event, StatusReport, UnixMillis};
@@ -81,32 +82,20 @@ pub fn bans(bans: &[Ban]) {
         let since = format!("since {}", words::date_time(ban.since));
         [words::source(ban.source), left, since, ban.author.clone(), words::reason(&ban.reason)]
     });
-    table(rows.collect());
+    print(rows);
     if bans.is_empty() {
         println!("nobody is blocked");
     }
 }
 
 pub fn events(events: &[Event]) {
-    table(events.iter().map(|e| [words::date_time(e.at), words::happening(&e.kind)]).collect());
+    print(events.iter().map(|e| [words::date_time(e.at), words::happening(&e.kind)]));
     if events.is_empty() {
         println!("nothing has happened yet");
     }
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
-fn table<const N: usize>(rows: Vec<[String; N]>) {
-    let width: [usize; N] =
-        std::array::from_fn(|c| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0));
-    for row in rows {
-        let mut line = String::new();
-        for (c, cell) in row.iter().enumerate() {
-            if c + 1 == N {
-                line += cell;
-            } else {
-                line += &format!("{cell:<w$}  ", w = width[c]);
-            }
-        }
-        println!("{}", line.trim_end());
-    }
+fn print<const N: usize>(rows: impl Iterator<Item = [String; N]>) {
+    // Whoever closed the output does not want to hear of it.
+    let _ = Table::new([Align::Left; N]).print(&mut std::io::stdout().lock(), &rows.collect::<Vec<_>>());
 }

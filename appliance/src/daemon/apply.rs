@@ -10,7 +10,7 @@ use crate::log::whole;
 use crate::policy_file::{self, Checked, PolicyFileError};
 use glacis_control::report::PolicySource;
 use glacis_control::{EventKind, Refusal};
-use glacis_plan::{Changes, Observed, Plan};
+use glacis_plan::{Changes, Observed, Plan, Shapes};
 use std::path::{Path, PathBuf};
 
 /// What applying a policy came to.
@@ -120,7 +120,8 @@ impl Daemon {
             sysctls: wanted.sysctls.iter().filter_map(current).collect(),
         };
         let changes = Changes::between(&wanted, &observed, &self.inventory().await?);
-        let described = glacis_plan::describe(&changes, self.loaded.as_ref(), &wanted);
+        let mut described = glacis_plan::describe(&changes, self.loaded.as_ref(), &wanted);
+        described.extend(glacis_plan::describe_scan(self.wanted.scan.as_ref(), wanted.scan.as_ref()));
         Ok((changes, described))
     }
 
@@ -145,7 +146,9 @@ impl Daemon {
     pub(super) async fn settle(&mut self) {
         let plan = self.wanted.clone();
         self.leases.converge(&plan.interfaces, &self.observed);
-        self.detector.configure(plan.scan.as_ref().and_then(|scan| scan.auto_block.clone()));
+        let scan = plan.scan.as_ref();
+        let shapes = scan.map_or_else(Shapes::default, |scan| scan.shapes);
+        self.detector.configure(scan.and_then(|scan| scan.auto_block.as_ref()), shapes);
         self.refresh_geoip();
         self.attach_program(&plan).await;
         self.troubles.clear(&Trouble::StatusWorker);

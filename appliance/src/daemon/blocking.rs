@@ -1,16 +1,20 @@
-//! Bans: entered in the store, then in the book, then in the kernel; lifted the same way.
+//! Bans: entered in the book, then at once in the kernel and in the store; lifted the other way round.
 
+use super::troubles::Trouble;
 use super::{Daemon, now};
-use crate::bans::{self, BanRefusal};
+use crate::bans::{self, BanRefusal, Entered};
+use crate::detector::Trigger;
+use crate::kernel::{Kernel, KernelState};
 use crate::log::whole;
-use crate::scan::Trigger;
-use glacis_control::{Ban, BanReason, EventKind, Refusal, Reply};
-use glacis_loader::MonotonicTime;
-use glacis_netlink::nft::NftError;
+use glacis_control::{Ban, BanReason, EventKind, Evidence, Offences, Refusal, Reply};
+use glacis_loader::{LoaderError, MonotonicTime, TcProgram};
+use glacis_netlink::nft::{Generation, NftError};
 use glacis_plan::AutoBlockMode;
-use glacis_plan::closed::{TABLE, TABLE_FAMILY};
-use glacis_plan::nft::Op;
+use glacis_plan::closed::{self, TABLE, TABLE_FAMILY};
+use glacis_plan::nft::{Name, Op, Set};
 use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Bans that are read back one by one; reading a set costs with its size.
@@ -23,64 +27,135 @@ const NOTE_BYTES_MAX: usize = 256;
 const AUTHOR_AUTO: &str = "auto";
 
 impl Daemon {
-    /// Blocks what the detector found, unless the policy only observes or the source is never to be blocked.
-    pub(super) async fn take_trigger(&mut self, trigger: Trigger) {
+    /// Blocks what the detector found in one turn, with one commit and one transaction, unless the policy only observes
+    /// or a source is never to be blocked.
+    pub(super) async fn take_triggers(&mut self, triggers: Vec<Trigger>) {
         let Some(settings) = self.wanted.scan.as_ref().and_then(|scan| scan.auto_block.clone()) else {
             return;
         };
-        self.detector.forgive(&trigger.source);
-        if let Some(why) = self.never_blocked(&trigger.source) {
-            tracing::info!(source = %trigger.source, why, "a scanner is not blocked");
+        if let Some(why) = self.auto_block_suspended() {
+            tracing::warn!(sources = triggers.len(), why, "scanners are not blocked");
             return;
         }
-        let since = now();
-        let until = settings.duration.map(|span| since.plus(span));
-        if self.bans.holds_until(&trigger.source, until) {
-            return;
+        let (since, host) = (now(), self.host_addresses());
+        let (mut bans, mut offences) = (vec![], BTreeMap::new());
+        for trigger in triggers {
+            if let Some(why) = self.never_blocked(&trigger.source, &host) {
+                tracing::info!(source = %trigger.source, why, "a scanner is not blocked");
+                continue;
+            }
+            let sentence =
+                bans::sentence(&settings, trigger.source, self.offences.get(&trigger.source), since);
+            offences.extend(sentence.offences.map(|offences| (trigger.source, offences)));
+            bans.push(Ban {
+                source: trigger.source,
+                since,
+                until: sentence.until,
+                reason: with_earlier_blocks(trigger.reason, sentence.earlier_blocks),
+                author: AUTHOR_AUTO.to_owned(),
+            });
         }
-        let ban = Ban {
-            source: trigger.source,
-            since,
-            until,
-            reason: trigger.reason,
-            author: AUTHOR_AUTO.to_owned(),
-        };
-        if settings.mode == AutoBlockMode::Observe {
-            self.note(EventKind::WouldBlock { ban });
-            return;
-        }
-        match self.ban(ban).await {
-            Ok(ban) => self.tell_enforced(&ban).await,
-            Err(refusal) => tracing::warn!(source = %trigger.source, %refusal, "scanner not blocked"),
+        match settings.mode {
+            AutoBlockMode::Observe => self.observe_only(bans),
+            AutoBlockMode::Enforce => self.block_scanners(bans, offences).await,
         }
     }
 
-    /// Reads a ban back from the kernel and says what stands there. Sets that are large are not read: the kernel's
-    /// acknowledgement has to do.
-    async fn tell_enforced(&mut self, ban: &Ban) {
-        let set = bans::ban_set(&ban.source);
-        let name = set.name.clone();
-        if self.bans.len() > READ_BACK_MAX {
-            tracing::info!(source = %ban.source, set = %name, "scanner blocked");
+    /// Says whom it would have blocked, once for as long as that block would last.
+    fn observe_only(&mut self, bans: Vec<Ban>) {
+        self.would_block.take_expired(now());
+        for ban in self.would_block.enter_all(bans).bans {
+            self.note(EventKind::WouldBlock { ban });
+        }
+    }
+
+    async fn block_scanners(&mut self, bans: Vec<Ban>, offences: BTreeMap<IpNet, Offences>) {
+        let entered = self.bans.enter_all(bans);
+        for (ban, refusal) in &entered.refused {
+            if !matches!(refusal, BanRefusal::Held { .. } | BanRefusal::Covered { .. }) {
+                tracing::warn!(source = %ban.source, %refusal, "scanner not blocked");
+            }
+        }
+        if entered.bans.is_empty() {
             return;
         }
-        let source = ban.source;
-        let found = self
-            .kernel
-            .run(move |state| state.nft.set_elements(TABLE_FAMILY, &TABLE, &set))
-            .await
-            .map(|elements| elements.into_iter().find(|element| bans::is_of(element, &source)));
-        match found {
-            Ok(Some(element)) => {
-                let timeout =
-                    element.timeout.map_or_else(|| "none".to_owned(), |timeout| format!("{timeout:?}"));
-                tracing::info!(source = %ban.source, set = %name, timeout, "scanner blocked");
+        let remembered = entered.bans.iter().filter_map(|ban| offences.get(&ban.source));
+        let gone = remembered.flat_map(|offences| self.offences.enter(*offences)).collect();
+        self.store.forgive(gone);
+        match self.put_in_force(&entered, &offences).await {
+            Ok(()) => self.tell_enforced(&entered.bans).await,
+            Err(refusal) => tracing::warn!(%refusal, "scanners are not blocked as they should be"),
+        }
+    }
+
+    /// Brings bans that are in the book into the kernel and into the store, at the same time: a scanner is not to gain
+    /// what a disk takes to write. A crash in between leaves what either has; the next start makes the kernel follow
+    /// the store.
+    async fn put_in_force(
+        &mut self,
+        entered: &Entered,
+        offences: &BTreeMap<IpNet, Offences>,
+    ) -> Result<(), Refusal> {
+        let at = now();
+        let (bans, lifted) = (entered.bans.clone(), entered.lifted.clone());
+        let ops = bans::enforce_all(&bans, &lifted, at);
+        let copy = move |tc: &mut TcProgram| {
+            lifted.iter().try_for_each(|source| tc.unban(*source).map(drop))?;
+            let clock = MonotonicTime::now();
+            bans.iter().try_for_each(|ban| tc.ban(ban.source, ban.remaining(at).map(|left| clock.plus(left))))
+        };
+        let enforced = change_kernel(&self.kernel, self.generation, ops, copy);
+        let offences = entered.bans.iter().filter_map(|ban| offences.get(&ban.source)).copied().collect();
+        let kept = self.store.put_bans(&entered.bans, &entered.lifted, offences, at);
+        let (enforced, kept) = tokio::join!(enforced, kept);
+        match kept {
+            Ok(()) => self.troubles.clear(&Trouble::Unkept),
+            Err(error) => {
+                tracing::error!(%error, "blocks are in force that the store does not hold");
+                self.troubles.add(
+                    Trouble::Unkept,
+                    format!("blocks are in force that a restart will not know: {error}"),
+                );
             }
-            Ok(None) => {
-                tracing::error!(source = %ban.source, set = %name, "the kernel does not hold a block that it took");
+        }
+        self.enforced(enforced)
+    }
+
+    /// Reads bans back from the kernel and says what stands there. Sets that are large are not read: the kernel's
+    /// acknowledgement has to do.
+    async fn tell_enforced(&mut self, bans: &[Ban]) {
+        let sets: BTreeMap<Name, Set> =
+            bans.iter().map(|ban| bans::ban_set(&ban.source)).map(|set| (set.name.clone(), set)).collect();
+        if self.bans.len() > READ_BACK_MAX {
+            for ban in bans {
+                tracing::info!(source = %ban.source, set = %closed::ban_set_of(&ban.source), "scanner blocked");
+            }
+            return;
+        }
+        let read = move |state: &mut KernelState| {
+            let read = |set: Set| {
+                let elements = state.nft.set_elements(TABLE_FAMILY, &TABLE, &set)?;
+                Ok::<_, NftError>((set.name, elements))
+            };
+            sets.into_values().map(read).collect::<Result<BTreeMap<_, _>, _>>()
+        };
+        let found = match self.kernel.run(read).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(error = whole(&error), "blocks could not be read back");
+                return;
+            }
+        };
+        for ban in bans {
+            let set = closed::ban_set_of(&ban.source);
+            let element = found.get(&set).and_then(|all| all.iter().find(|e| bans::is_of(e, &ban.source)));
+            if let Some(element) = element {
+                let timeout = element.timeout.map_or_else(|| "none".to_owned(), |span| format!("{span:?}"));
+                tracing::info!(source = %ban.source, %set, timeout, "scanner blocked");
+            } else {
+                tracing::error!(source = %ban.source, %set, "the kernel does not hold a block that it took");
                 self.loaded = None;
             }
-            Err(error) => tracing::warn!(error = whole(&error), "a block could not be read back"),
         }
     }
 
@@ -92,9 +167,8 @@ impl Daemon {
         author: String,
         force: bool,
     ) -> Reply {
-        if let Some(why) = self.never_blocked(&source).filter(|_| !force) {
-            let message = format!("{source} is {why}; to block it all the same, add --force");
-            return Reply::Refused { refusal: Refusal { message, detail: String::new() } };
+        if let Some(why) = self.never_blocked(&source, &self.host_addresses()).filter(|_| !force) {
+            return Reply::Confirm { why: why.to_owned() };
         }
         if duration.is_some_and(|span| span > DURATION_MAX || span.is_zero()) || note.len() > NOTE_BYTES_MAX {
             return super::control_socket::refused(format!(
@@ -106,36 +180,20 @@ impl Daemon {
         let until = duration.map(|span| since.plus(span));
         self.detector.forgive(&source);
         let ban = Ban { source, since, until, reason: BanReason::Manual { note }, author };
-        match self.ban(ban).await {
-            Ok(ban) => Reply::Blocked { ban },
+        let mut entered = self.bans.enter_all([ban]);
+        if let Some((_, refusal)) = entered.refused.pop() {
+            return super::control_socket::refused(refusal.to_string());
+        }
+        let Some(ban) = entered.bans.first().cloned() else {
+            return super::control_socket::refused(format!("{source} is blocked already"));
+        };
+        match self.put_in_force(&entered, &BTreeMap::new()).await {
+            Ok(()) if self.troubles.has(&Trouble::Unkept) => super::control_socket::refused(format!(
+                "{source} is blocked, but the store could not take it: a restart will not know of it"
+            )),
+            Ok(()) => Reply::Blocked { ban },
             Err(refusal) => Reply::Refused { refusal },
         }
-    }
-
-    async fn ban(&mut self, ban: Ban) -> Result<Ban, Refusal> {
-        let swallowed = self
-            .bans
-            .admit(&ban)
-            .map_err(|refusal: BanRefusal| Refusal { message: refusal.to_string(), detail: String::new() })?;
-        self.store.put_bans(std::slice::from_ref(&ban), &swallowed, vec![], ban.since).await.map_err(|error| Refusal {
-            message: format!("the block could not be stored, so it was not made: {error}"),
-            detail: String::new(),
-        })?;
-        let mut ops: Vec<Op> = swallowed.iter().flat_map(bans::lift).collect();
-        ops.extend(bans::enforce(&ban, ban.since));
-        for source in &swallowed {
-            self.bans.strike(source);
-        }
-        self.bans.enter(ban.clone());
-        let (source, until) = (ban.source, ban.until);
-        self.enforce(ops, move |tc| {
-            for gone in &swallowed {
-                tc.unban(*gone)?;
-            }
-            tc.ban(source, until.map(|until| MonotonicTime::now().plus(until.since(now()))))
-        })
-        .await?;
-        Ok(ban)
     }
 
     pub(super) async fn unblock(&mut self, source: IpNet, author: String) -> Reply {
@@ -155,6 +213,9 @@ impl Daemon {
         }
         self.bans.strike(&source);
         self.detector.forgive(&source);
+        // Whoever lifts a block by hand says that it was wrong.
+        self.store
+            .forgive(self.offences.strike(&source).map(|offences| offences.source).into_iter().collect());
         match self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await {
             Ok(()) => Reply::Unblocked { was_blocked },
             Err(refusal) => Reply::Refused { refusal },
@@ -184,26 +245,16 @@ impl Daemon {
         }
     }
 
-    /// Tells both enforcers. The nft set decides; the TC program's copy only makes it cheaper.
     async fn enforce(
         &mut self,
         ops: Vec<Op>,
-        fast: impl FnOnce(&mut glacis_loader::TcProgram) -> Result<(), glacis_loader::LoaderError>
-        + Send
-        + 'static,
+        copy: impl FnOnce(&mut TcProgram) -> Result<(), LoaderError> + Send + 'static,
     ) -> Result<(), Refusal> {
-        let based_on = self.generation;
-        let (committed, copied) = self
-            .kernel
-            .run(move |state| {
-                let committed = match state.nft.commit(&ops, based_on) {
-                    // Someone else was here since. The ban goes in all the same; the next audit looks what they did.
-                    Err(NftError::Stale(_)) => state.nft.commit(&ops, None).map(|_| None),
-                    result => result.map(|done| Some(done.generation)),
-                };
-                (committed, state.tc.as_mut().map_or(Ok(()), fast))
-            })
-            .await;
+        let change = change_kernel(&self.kernel, self.generation, ops, copy).await;
+        self.enforced(change)
+    }
+
+    fn enforced(&mut self, (committed, copied): KernelChange) -> Result<(), Refusal> {
         if let Err(error) = copied {
             tracing::warn!(error = whole(&error), "the TC program's copy of the bans is behind");
         }
@@ -213,7 +264,7 @@ impl Daemon {
                 Ok(())
             }
             Err(error) => {
-                // The store has it: loading the whole ruleset again brings the kernel to the same state.
+                // The book has it: loading the whole ruleset again brings the kernel to the same state.
                 self.loaded = None;
                 Err(Refusal {
                     message: format!(
@@ -226,14 +277,17 @@ impl Daemon {
         }
     }
 
+    /// Addresses that are not blocked without force, whatever the policy says: blocking them would cut the host off.
+    fn host_addresses(&self) -> Vec<IpAddr> {
+        super::facts::never_block(&self.observed).into_iter().chain(self.leases.peers()).collect()
+    }
+
     /// Why a source must not be blocked without force, if so.
-    fn never_blocked(&self, source: &IpNet) -> Option<&'static str> {
-        let touches = |address| source.contains(&address);
+    fn never_blocked(&self, source: &IpNet, host: &[IpAddr]) -> Option<&'static str> {
         if source.addr().is_loopback() || source.addr().is_unspecified() {
             return Some("loopback or unspecified");
         }
-        let host = super::facts::never_block(&self.observed);
-        if host.into_iter().chain(self.leases.peers()).any(touches) {
+        if host.iter().any(|address| source.contains(address)) {
             return Some("an address of this host, a gateway or a resolver of it");
         }
         let never = self.wanted.scan.as_ref()?.auto_block.as_ref()?.never.iter();
@@ -243,8 +297,49 @@ impl Daemon {
             .then_some("never blocked by the policy")
     }
 
-    /// Scan records and events past the retention go.
-    pub(super) fn retain(&self) {
-        self.store.retain(now(), self.wanted.scan.as_ref().map(|scan| scan.retention));
+    /// Scan records and events past the retention go, and offences that are forgiven; not while the clock may be wrong.
+    /// Without scan awareness, data goes on to age by the retention that was last asked for.
+    pub(super) fn retain(&mut self) {
+        if !self.clock.is_believed() {
+            tracing::warn!("the clock was put forward; nothing is removed for its age for now");
+            return;
+        }
+        let scan = self.wanted.scan.as_ref();
+        self.store.retain(now(), scan.map(|scan| scan.retention));
+        if let Some(ladder) = scan.and_then(|scan| scan.auto_block.as_ref()?.ladder.as_ref()) {
+            let forgiven = self.offences.take_forgiven(ladder, now());
+            self.store.forgive(forgiven);
+        }
+    }
+}
+
+/// What became of the set in nf_tables, and of the TC program's copy.
+type KernelChange = (Result<Option<Generation>, NftError>, Result<(), LoaderError>);
+
+/// Tells both enforcers. The nft set decides; the TC program's copy only makes it cheaper.
+async fn change_kernel(
+    kernel: &Kernel,
+    based_on: Option<Generation>,
+    ops: Vec<Op>,
+    copy: impl FnOnce(&mut TcProgram) -> Result<(), LoaderError> + Send + 'static,
+) -> KernelChange {
+    kernel
+        .run(move |state| {
+            let committed = match state.nft.commit(&ops, based_on) {
+                // Someone else was here since. The change goes in all the same; the next audit looks what they did.
+                Err(NftError::Stale(_)) => state.nft.commit(&ops, None).map(|_| None),
+                result => result.map(|done| Some(done.generation)),
+            };
+            (committed, state.tc.as_mut().map_or(Ok(()), copy))
+        })
+        .await
+}
+
+fn with_earlier_blocks(reason: BanReason, earlier_blocks: u32) -> BanReason {
+    match reason {
+        BanReason::Scan { shape, hits, window_seconds, evidence } => {
+            BanReason::Scan { shape, hits, window_seconds, evidence: Evidence { earlier_blocks, ..evidence } }
+        }
+        manual @ BanReason::Manual { .. } => manual,
     }
 }

@@ -5,26 +5,30 @@
 
 mod apply;
 mod blocking;
+mod clock;
 mod control_socket;
 mod converge;
 mod facts;
 mod leases;
+mod program;
 mod report;
 mod requests;
 mod revisions;
 mod ruleset;
 mod scanning;
+mod scans;
 mod troubles;
 mod workers;
 
-use crate::bans::BanBook;
+use crate::bans::{BanBook, OffenceBook};
 use crate::cli::RunArgs;
+use crate::detector::Detector;
 use crate::dhcp::DhcpEvent;
 use crate::geoip::GeoDatabases;
 use crate::kernel::{Kernel, KernelError};
 use crate::policy_file::Checked;
-use crate::scan::Detector;
 use crate::storage::Storage;
+use clock::ClockWatch;
 use control_socket::{Asked, SocketError};
 use glacis_control::report::{FirewallState, PolicySource};
 use glacis_control::{EventKind, UnixMillis};
@@ -35,7 +39,7 @@ use glacis_plan::{ObservedLink, Plan};
 use glacis_store::{Bounds, Store, StoreError};
 use leases::Leases;
 use revisions::{RevisionError, Revisions};
-use scanning::ProbeSource;
+use scanning::{ProbeSource, Unrecorded};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,9 +98,14 @@ struct Daemon {
     store: Storage,
     revisions: Revisions,
     bans: BanBook,
+    /// What would be in `bans` if the policy did not only observe.
+    would_block: BanBook,
+    offences: OffenceBook,
     detector: Detector,
+    clock: ClockWatch,
     geoip: GeoDatabases,
     probes: ProbeSource,
+    unrecorded: Unrecorded,
     leases: Leases,
     status_worker: StatusWorker,
     active: Option<Active>,
@@ -172,11 +181,13 @@ impl Daemon {
             }
             Err(error) => return Err(error),
         };
-        let bans = store.bans().map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let store_error = |cause| StartError::Store { folder: args.state.clone(), cause };
+        let reader = store.reader();
+        let (bans, offences) = (store.bans().map_err(store_error)?, reader.offences().map_err(store_error)?);
+        let clock = ClockWatch::start(reader.newest_day().map_err(store_error)?);
         let geoip = GeoDatabases::new(&args.state);
         let located = geoip.clone();
-        let store = Storage::start(store, move |address| located.locate(address))
-            .map_err(|cause| StartError::Store { folder: args.state.clone(), cause })?;
+        let store = Storage::start(store, move |address| located.locate(address)).map_err(store_error)?;
         let (asked_in, asked) = mpsc::channel(ASKED_QUEUE);
         let socket = control_socket::listen(&args.socket)?;
         tokio::spawn(control_socket::serve(socket, asked_in));
@@ -201,9 +212,13 @@ impl Daemon {
             store,
             revisions,
             bans: BanBook::new(bans),
+            would_block: BanBook::default(),
+            offences: OffenceBook::new(offences),
             detector: Detector::default(),
+            clock,
             geoip,
             probes: ProbeSource::default(),
+            unrecorded: Unrecorded::default(),
             leases: leases_kept,
             status_worker: StatusWorker::new(&args.state).map_err(StartError::Runtime)?,
             active: None,
@@ -242,7 +257,7 @@ impl Daemon {
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
                 Some(lease) = inputs.leases.recv() => self.take_lease(lease).await,
                 change = inputs.links.next() => self.take_link_change(change).await,
-                probes = self.probes.next() => self.take_probes(probes).await,
+                turn = self.probes.next() => self.take_turn(turn).await,
                 exit = self.status_worker.exited() => self.take_worker_exit(exit),
                 _ = inputs.tick.tick() => self.tick().await,
             }
@@ -255,6 +270,7 @@ impl Daemon {
     async fn tick(&mut self) {
         self.ticks += 1;
         crate::heartbeat::beat();
+        self.follow_clock().await;
         self.expire_bans().await;
         if self.ticks.is_multiple_of(TICKS_PER_AUDIT) {
             self.sweep_probes().await;

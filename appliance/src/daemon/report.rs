@@ -2,8 +2,9 @@
 
 use super::{Daemon, now};
 use glacis_control::report::{
-    FirewallState, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus, StatusReport,
+    AutoBlockStatus, FirewallState, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus, StatusReport,
 };
+use glacis_plan::{AutoBlockMode, EvidenceRule};
 use glacis_policy::Policy;
 
 impl Daemon {
@@ -75,15 +76,44 @@ impl Daemon {
             ))
         });
         let (devices, attachment, counters) = found.await.unwrap_or_default();
-        let lost_in_kernel: u64 = counters.iter().filter(|(name, _)| is_loss(name)).map(|(_, n)| n).sum();
         ScanStatus {
             enabled: self.wanted.scan.is_some(),
             devices,
             attachment,
-            lost: lost_in_kernel + self.detector.forgotten(),
-            counters,
+            lost: self.unrecorded.lost(),
+            sources: self.detector.watched() as u64,
+            sources_forgotten: self.detector.losses().sources,
+            auto_block: self.auto_block_status(),
             geoip: self.geoip.status(),
-            ..ScanStatus::default()
+            counters,
+        }
+    }
+
+    fn auto_block_status(&self) -> Option<AutoBlockStatus> {
+        let block = self.wanted.scan.as_ref()?.auto_block.as_ref()?;
+        let mode = match block.mode {
+            AutoBlockMode::Observe => "observe",
+            AutoBlockMode::Enforce => "enforce",
+        };
+        let evidence = match block.evidence {
+            EvidenceRule::Any => "any",
+            EvidenceRule::SpoofProof => "spoof-proof",
+        };
+        Some(AutoBlockStatus {
+            mode: mode.to_owned(),
+            evidence: evidence.to_owned(),
+            suspended: self.auto_block_suspended().map(str::to_owned),
+        })
+    }
+
+    /// Why scanners are not blocked although the policy asks for it.
+    pub(super) fn auto_block_suspended(&self) -> Option<&'static str> {
+        match self.firewall {
+            FirewallState::Applied => None,
+            FirewallState::DropAll => Some("no policy is in force"),
+            FirewallState::Tampered => {
+                Some("someone else changed the ruleset, and it could not be loaded again yet")
+            }
         }
     }
 
@@ -108,6 +138,14 @@ impl Daemon {
             problems.push(format!("The newest policy was refused and {running}: {}", refusal.message));
         }
         problems.extend(self.troubles.lines().cloned());
+        if let Some(why) = scan.auto_block.as_ref().and_then(|block| block.suspended.as_ref()) {
+            problems.push(format!("Scanners are not blocked: {why}."));
+        }
+        for geoip in &scan.geoip {
+            if let Some(error) = &geoip.error {
+                problems.push(format!("GeoIP database {}: {error}", geoip.file));
+            }
+        }
         if scan.enabled && scan.devices.is_empty() {
             problems.push("Scan awareness is on, but no interface is watched.".to_owned());
         }
@@ -116,11 +154,6 @@ impl Daemon {
         }
         problems
     }
-}
-
-/// Probes that no table holds. A lost event is made up for by the next one or by a sweep.
-fn is_loss(counter: &str) -> bool {
-    counter == glacis_loader::Counter::ProbesLost.name()
 }
 
 fn zone_of(policy: &Policy, interface: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Answers what command lines ask.
 
 use super::control_socket::{Asked, refused};
+use super::scans::Question;
 use super::{Daemon, now};
 use glacis_control::report::PolicySource;
 use glacis_control::{Reply, Request};
@@ -22,12 +23,18 @@ impl Daemon {
             Request::Unblock { source } => self.unblock(source, author).await,
             Request::Plan { policy, file } => self.plan(&file, policy).await,
             Request::Apply { policy, file } => self.apply(&file, policy).await,
-            Request::ScanSummary { .. }
-            | Request::ScanTrend { .. }
-            | Request::ScanSources { .. }
-            | Request::ScanPorts { .. }
-            | Request::ScanRecords { .. }
-            | Request::ScanClear => refused("this daemon does not answer questions about scans".to_owned()),
+            Request::ScanSummary { days } => return self.answer_aside(Question::Summary(days), reply),
+            Request::ScanTrend { days } => return self.answer_aside(Question::Trend(days), reply),
+            Request::ScanSources { days, limit } => {
+                return self.answer_aside(Question::Sources(days, limit), reply);
+            }
+            Request::ScanPorts { days, limit } => {
+                return self.answer_aside(Question::Ports(days, limit), reply);
+            }
+            Request::ScanRecords { filter, after, limit } => {
+                return self.answer_aside(Question::Records { filter, after, limit }, reply);
+            }
+            Request::ScanClear => return self.clear_scans(author, reply),
             Request::Reload => match self.reload().await {
                 Ok(done) => {
                     Reply::Applied { revision: done.revision, changes: done.changes, warnings: done.warnings }

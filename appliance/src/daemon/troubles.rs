@@ -13,6 +13,8 @@ pub(super) enum Trouble {
     Binding,
     /// The applied policy could not be kept for the next start.
     Revision,
+    /// The store does not hold all blocks that are in force.
+    Unkept,
     /// The TC program could not be loaded.
     Program,
     /// The TC program is not on a device, or not with all its settings.
@@ -50,7 +52,7 @@ impl Troubles {
 
     /// Whether there is anything that another try may mend.
     pub(super) fn want_another_try(&self) -> bool {
-        self.0.keys().any(|concern| !matches!(concern, Trouble::State | Trouble::Revision))
+        self.0.keys().any(|concern| !matches!(concern, Trouble::State | Trouble::Revision | Trouble::Unkept))
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &String> {

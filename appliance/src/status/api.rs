@@ -91,27 +91,26 @@ struct Trend<'a> {
 }
 
 pub async fn newest_scans(State(shared): State<Shared>, uri: Uri) -> Reply {
-    let limit = only_limit(&uri, NEWEST_MAX)?;
+    let limit = only_limit(&uri, NEWEST_MAX, NEWEST_MAX)?;
     let newest = shared.records.newest()?;
     Ok(Json(Scans { scans: first(&newest, limit) }).into_response())
 }
 
 pub async fn bans(State(shared): State<Shared>, uri: Uri) -> Reply {
-    let limit = only_limit(&uri, BANS_MAX)?;
+    let limit = only_limit(&uri, BANS_MAX, BANS_MAX)?;
     let recent = shared.records.recent(feed::now())?;
     Ok(Json(Bans { bans: first(&recent.bans, limit) }).into_response())
 }
 
 pub async fn events(State(shared): State<Shared>, uri: Uri) -> Reply {
-    let limit = only_limit(&uri, EVENTS_MAX)?;
+    let limit = only_limit(&uri, ROWS_MAX as usize, EVENTS_MAX)?;
     let recent = shared.records.recent(feed::now())?;
     Ok(Json(Events { events: first(&recent.events, limit) }).into_response())
 }
 
-/// At most 100 rows unless more are asked for.
-fn only_limit(uri: &Uri, most: usize) -> Result<usize, BadQuery> {
+fn only_limit(uri: &Uri, default: usize, most: usize) -> Result<usize, BadQuery> {
     let mut query = Query::of(uri)?;
-    let limit = query.limit(ROWS_MAX, most as u32)?;
+    let limit = query.limit(default as u32, most as u32)?;
     query.finish().map(|()| limit as usize)
 }
 
