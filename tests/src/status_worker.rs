@@ -1,9 +1,12 @@
 //! A real status worker, started as the core starts it, and raw HTTP to ask it with.
 
+pub mod story;
+
 use glacis_control::frame::{self, HEADER_BYTES};
 use glacis_control::message::{StatusFeed, WorkerReady};
 use glacis_control::report::{
-    FirewallState, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus, StoreStatus, WorkerStatus,
+    AutoBlockStatus, FirewallState, GeoipStatus, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus,
+    StoreStatus, WorkerStatus,
 };
 use glacis_control::{StatusReport, UnixMillis};
 use std::fs;
@@ -212,22 +215,7 @@ pub fn report() -> StatusReport {
             interface("lan", "eth1", &["10.0.2.1/24"], "home"),
             InterfaceStatus { carrier: false, ..interface("guests", "eth2", &["10.0.9.1/24"], "guests") },
         ],
-        scan: ScanStatus {
-            enabled: true,
-            devices: vec!["eth0".into()],
-            attachment: "tcx".into(),
-            counters: [
-                ("packets", 48_211_904),
-                ("tcp_syn_closed", 61_377),
-                ("udp_closed", 12_980),
-                ("open_port", 902_113),
-                ("banned_dropped", 233_640),
-            ]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into(),
-            lost: 0,
-            ..ScanStatus::default()
-        },
+        scan: scan(now),
         bans_active: 0,
         store: StoreStatus {
             bytes_used: 9 << 20,
@@ -239,6 +227,40 @@ pub fn report() -> StatusReport {
         workers: vec![WorkerStatus { name: "status".into(), pid: Some(412), restarts: 0 }],
         status_listen: vec![],
         problems: vec![],
+    }
+}
+
+fn scan(now: UnixMillis) -> ScanStatus {
+    let built = UnixMillis(now.0 - 18 * 86_400_000);
+    let geoip = |kind: &str| GeoipStatus {
+        file: format!("{kind}.mmdb"),
+        kind: kind.into(),
+        built: Some(built),
+        error: None,
+    };
+    ScanStatus {
+        enabled: true,
+        devices: vec!["eth0".into()],
+        attachment: "tcx".into(),
+        counters: [
+            ("packets", 48_211_904),
+            ("ban_drops", 233_640),
+            ("syns", 963_490),
+            ("probes", 74_357),
+            ("challenges", 61_377),
+            ("echoes", 58_112),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into(),
+        lost: 0,
+        sources: 1_382,
+        sources_forgotten: 0,
+        auto_block: Some(AutoBlockStatus {
+            mode: "enforce".into(),
+            evidence: "spoof-proof".into(),
+            suspended: None,
+        }),
+        geoip: vec![geoip("city"), geoip("asn")],
     }
 }
 

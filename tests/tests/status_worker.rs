@@ -35,6 +35,10 @@ fn p15_every_endpoint_answers_with_strict_headers() {
     let worker = serving();
     for (path, kind, part) in [
         ("/", "text/html; charset=utf-8", "edge-1"),
+        ("/scans", "text/html; charset=utf-8", "Probes of closed ports"),
+        ("/bans", "text/html; charset=utf-8", "Blocked sources"),
+        ("/events", "text/html; charset=utf-8", "Events"),
+        ("/live.js", "text/javascript; charset=utf-8", "EventSource"),
         ("/style.css", "text/css; charset=utf-8", "prefers-color-scheme"),
         ("/icon.svg", "image/svg+xml", "<svg"),
         ("/api/v1/status", "application/json", "\"firewall\":\"applied\""),
@@ -49,14 +53,14 @@ fn p15_every_endpoint_answers_with_strict_headers() {
         let head = worker.request("HEAD", path, "127.0.0.1");
         assert_eq!((head.status, head.body.as_str()), (200, ""), "HEAD {path}");
     }
-    for path in ["/", "/nowhere", "/api/v1/scans?limit=x"] {
+    for path in ["/", "/scans?port=x", "/nowhere", "/api/v1/scans?limit=x"] {
         let answer = worker.get(path);
         let policy = answer.header("content-security-policy").unwrap_or_default();
         assert!(
             policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
             "{path}"
         );
-        assert!(!policy.contains("unsafe"), "{policy}");
+        assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");

@@ -122,15 +122,26 @@ fn row(ban: &Ban, now: UnixMillis) -> Markup {
                 span .narrow { (why) }
             }
             td .wide { (why) }
-            td .wide { (moment(ban.since, &words::ago(ban.since, now))) }
+            td .wide {
+                (moment(ban.since, &words::ago(ban.since, now)))
+                span .second { (minute(ban.since)) }
+            }
             td .end {
                 @match (ban.until, ban.remaining(now)) {
-                    (Some(until), Some(left)) => (moment(until, &format!("in {}", words::span(left)))),
+                    (Some(until), Some(left)) => {
+                        (moment(until, &format!("in {}", words::span(left))))
+                        span .second { (minute(until)) }
+                    },
                     _ => "never",
                 }
             }
         }
     }
+}
+
+/// `2026-11-21 12:52`.
+fn minute(at: UnixMillis) -> String {
+    words::date_time(at).chars().take(16).collect()
 }
 
 /// What a block rests on besides its hits and ports, and whose it is.
@@ -152,7 +163,10 @@ fn evidence(ban: &Ban) -> Markup {
             ));
         }
     }
-    said.push(format!("by {}", ban.author));
+    said.push(match ban.author.as_str() {
+        "auto" => "by the auto-block".into(),
+        author => format!("by {author}"),
+    });
     html! {
         span .second {
             @if let Some(shape) = shape { span .kind.shape { (shape) } " " }
@@ -243,7 +257,7 @@ mod tests {
             "3 addresses of ours",
             "12 challenges answered",
             "blocked 2 times before",
-            "by auto",
+            "by the auto-block",
             "in 52 min",
             "title=\"2026-11-21 12:52:00 UTC\"",
             "2001:db8:bad::/64",

@@ -29,7 +29,7 @@ impl Overview<'_> {
             }
             (cards)
             (chart)
-            div .columns { (sources) (ports) }
+            div .columns.tops { (sources) (ports) }
             (blocked)
             div .columns {
                 div { (scan) (interfaces) }

@@ -5,11 +5,11 @@ use crate::status::query::{PRESETS, Period, link};
 use glacis_control::{Day, UnixMillis};
 use maud::{Markup, html};
 
-/// `the 7 days before`.
+/// `in the 7 days before`.
 pub fn before(period: &Period) -> String {
     match period.range.days() {
-        1 => "the day before".into(),
-        days => format!("the {days} days before"),
+        1 => "on the day before".into(),
+        days => format!("in the {days} days before"),
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         let range = DayRange::new(Day(today.0 - 20), today).unwrap();
         let chosen = Period { range, last_days: None };
         assert_eq!(words(&chosen), "2026-11-01 to 2026-11-21");
-        assert_eq!(before(&chosen), "the 21 days before");
+        assert_eq!(before(&chosen), "in the 21 days before");
         let text =
             control("/scans", &Period::last(30, today), &[("port", "22".into())], sample::NOW).into_string();
         assert!(text.contains("href=\"/scans?days=1&amp;port=22\""), "{text}");

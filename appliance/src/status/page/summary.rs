@@ -137,7 +137,7 @@ mod tests {
         let summary = ScanSummary { days: range, hits, ports: change(3, 3), sources };
         let text = cards(&Ok(Arc::new(summary)), &Period { range, last_days: Some(7) }).into_string();
         for part in
-            ["about 120\u{202f}000", "about 100\u{202f}000 the 7 days before", "none the 7 days before"]
+            ["about 120\u{202f}000", "about 100\u{202f}000 in the 7 days before", "none in the 7 days before"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -23,8 +23,9 @@ pub fn sources(top: &Answer<Top<SourceTotal>>, days: &Period, now: UnixMillis) -
         html! {
             th scope="row" {
                 a .address href=(link("/scans", &pairs)) { (row.source) }
+                " " (sources::kinds(row.kinds))
                 @if !place.is_empty() { span .second { (place) } }
-                span .second { (sources::kinds(row.kinds)) span .narrow-in { (distinct(row.ports)) " ports · " (seen) } }
+                span .narrow { (distinct(row.ports)) " ports · " (seen) }
             }
             td .number.wide { (distinct(row.ports)) }
             td .number { (words::count(row.hits)) (bar(row.hits, most)) }
@@ -95,8 +96,10 @@ fn distinct(number: Distinct) -> String {
 
 /// How much that is beside the largest.
 fn bar(hits: u64, most: u64) -> Markup {
-    let per_cent = u128::from(hits) * 100 / u128::from(most.max(1));
+    let per_cent = (u128::from(hits) * 100 / u128::from(most.max(1))).max(1);
     html! {
-        svg .share width="100%" height="4" aria-hidden="true" { rect width={ (per_cent.max(1)) "%" } height="4" rx="2" {} }
+        svg .share width="100%" height="4" aria-hidden="true" {
+            rect x={ (100_u128.saturating_sub(per_cent)) "%" } width={ (per_cent) "%" } height="4" rx="2" {}
+        }
     }
 }
