@@ -242,6 +242,8 @@ fn a_router_counts_what_is_for_itself_and_not_what_it_forwards() {
         let to6 = |destination| ethernet(ETH_IPV6, &ipv6(SOURCE6, destination, UDP, &udp(1000, 81)));
         check(program, &[("host, elsewhere", to(ELSEWHERE), Fate::Counted)]);
         namespace.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
+        // What the routing table said is remembered for a second.
+        std::thread::sleep(Duration::from_millis(1100));
         check(
             program,
             &[

@@ -22,13 +22,19 @@ impl SourceKey {
 
     #[inline]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self { addr: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+        Self::from_words([0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff]), u32::from_ne_bytes(octets)])
     }
 
     #[inline]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         Self { addr: octets }
+    }
+
+    /// What [`Self::words`] gives.
+    #[inline]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        // SAFETY: both are 16 bytes without padding, and any bits are octets.
+        unsafe { core::mem::transmute(words) }
     }
 
     /// As the kernel's structures have IPv6 addresses: four words, each in network order; IPv4 is the last.

@@ -4,6 +4,7 @@ use crate::attach::Direction;
 use crate::{LoaderError, TcProgram};
 use aya::programs::{TestRun, TestRunOptions};
 use glacis_abi::DROP;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// What the program decided about a packet.
@@ -22,6 +23,12 @@ pub struct Trial {
 }
 
 impl TcProgram {
+    /// The program that packets of Ethernet devices come in by, to be run in other ways than [`Self::try_frame`] does.
+    pub fn ingress_fd(&self) -> Result<BorrowedFd<'_>, LoaderError> {
+        let program = self.ethernet.program(Direction::Ingress)?;
+        Ok(program.fd().map_err(|e| LoaderError::Trial(Box::new(e)))?.as_fd())
+    }
+
     /// Gives the program an Ethernet frame `repeat` times, as if it had come in by the loopback device of this
     /// network namespace. Counts and events are as real as any.
     pub fn try_frame(&self, frame: &[u8], repeat: u32) -> Result<Trial, LoaderError> {

@@ -259,8 +259,8 @@ impl Ipv6 {
             payload_length: (TCP_BYTES as u16).to_be_bytes(),
             next_header: Protocol::Tcp as u8,
             hop_limit: HOP_LIMIT,
-            source: probe.destination.addr,
-            destination: probe.source().addr,
+            source: probe.destination,
+            destination: *probe.source(),
         }
     }
 }

@@ -30,6 +30,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
+use core::mem::MaybeUninit;
 use cpu::Cpu;
 use extensions::Transport;
 use glacis_abi::{Counter, DROP, NEXT, ProbeKind, Protocol, Settings};
@@ -43,9 +44,10 @@ pub fn glacis_ingress(context: TcContext) -> i32 {
     };
     cpu.count(Counter::Packets);
     let packet = Packet::new(context.as_ptr().cast());
-    let mut probe = Probe::EMPTY;
+    let mut place = MaybeUninit::uninit();
+    let probe = Probe::empty(&mut place);
     match packet.network(&mut probe.flow.key.source, &mut probe.destination) {
-        Ok(Some(network)) => judge(cpu, &packet, &network, &mut probe),
+        Ok(Some(network)) => judge(cpu, &packet, &network, probe),
         Ok(None) => NEXT,
         Err(Malformed) => {
             cpu.count(Counter::Malformed);

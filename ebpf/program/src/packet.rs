@@ -5,6 +5,7 @@ use aya_ebpf::bindings::{__sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
 use core::arch::asm;
 use core::mem::{MaybeUninit, size_of};
+use core::ptr;
 use glacis_abi::SourceKey;
 
 const ETH_P_IP: u16 = 0x0800;
@@ -87,7 +88,7 @@ impl Packet {
             let words = header.as_mut_ptr().cast::<u32>();
             for word in 0..size_of::<T>() / size_of::<u32>() {
                 // SAFETY: in bounds by the check, as the verifier proves; a `Header` is whole words.
-                unsafe { words.add(word).write_unaligned(load_word(address + word * size_of::<u32>())) }
+                unsafe { words.add(word).write(load_word(address + word * size_of::<u32>())) }
             }
         } else {
             copy_to(self.skb, offset, &mut header)?;
@@ -124,14 +125,14 @@ impl Packet {
         Ok(match ethertype {
             ETH_P_IP => {
                 let header: Ipv4 = self.load(offset)?;
-                *source = SourceKey::from_v4(header.source);
-                *destination = SourceKey::from_v4(header.destination);
+                put(source, SourceKey::from_v4(header.source));
+                put(destination, SourceKey::from_v4(header.destination));
                 Some(Network::v4(&header, offset))
             }
             ETH_P_IPV6 => {
                 let header: Ipv6 = self.load(offset)?;
-                *source = SourceKey::from_v6(header.source);
-                *destination = SourceKey::from_v6(header.destination);
+                put(source, header.source);
+                put(destination, header.destination);
                 Some(Network::v6(&header, offset))
             }
             _ => None,
@@ -165,6 +166,16 @@ fn copy_to<T: Header>(
         )
     };
     if code == 0 { Ok(()) } else { Err(Malformed) }
+}
+
+/// Writes an address word by word. Left to itself, the compiler makes a loop over its bytes of it, and calls that.
+#[inline(always)]
+pub fn put(to: &mut SourceKey, address: SourceKey) {
+    let words = ptr::from_mut(to).cast::<u32>();
+    for (n, word) in address.words().into_iter().enumerate() {
+        // SAFETY: a `SourceKey` is four aligned words.
+        unsafe { words.add(n).write_volatile(word) }
+    }
 }
 
 /// Reads four bytes at once. Packets lie at any address; the compiler would read such words byte by byte, and the
@@ -264,8 +275,8 @@ pub struct Ipv6 {
     pub payload_length: [u8; 2],
     pub next_header: u8,
     pub hop_limit: u8,
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
+    pub source: SourceKey,
+    pub destination: SourceKey,
 }
 
 /// The first four bytes of TCP and UDP alike, in network order.

@@ -1,10 +1,12 @@
 //! Counts of probes, and when user space is to hear of one.
 
 use crate::cpu::Cpu;
+use crate::packet::put;
 use crate::{atomic, challenge, events};
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
+use core::mem::MaybeUninit;
 use glacis_abi::{Counter, FlowKey, NEXT, PROBES_MAX, ProbeCount, ProbeKey, ProbeKind, SourceKey};
 
 /// Shared and not per CPU: a per-CPU table gained nothing and loses the order of hits.
@@ -26,16 +28,17 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// To be filled in as the packet is read.
-    pub const EMPTY: Self = Self {
-        flow: FlowKey::EMPTY,
-        destination: SourceKey::EMPTY,
-        network_offset: 0,
-        transport_offset: 0,
-        kind: ProbeKind::Syn,
-        is_banned: false,
-        may_be_challenged: false,
-    };
+    /// One to be filled in as the packet is read. Written where it is to be, word by word, as in [`put`].
+    #[inline(always)]
+    pub fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
+        let words = place.as_mut_ptr().cast::<u64>();
+        for n in 0..size_of::<Self>() / size_of::<u64>() {
+            // SAFETY: the structure is aligned and so many whole words.
+            unsafe { words.add(n).write_volatile(0) }
+        }
+        // SAFETY: every word is zero, which all fields have as a value.
+        unsafe { place.assume_init_mut() }
+    }
 
     #[inline(always)]
     pub fn key(&self) -> &ProbeKey {
@@ -55,21 +58,10 @@ pub fn count(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> i32 {
     if probe.is_banned {
         cpu.count(Counter::BannedProbes);
     }
-    let entry = match PROBES.get_ptr_mut(probe.key()) {
-        Some(entry) => entry,
-        None => {
-            let is_fresh = begin(cpu, probe);
-            let Some(entry) = PROBES.get_ptr_mut(probe.key()) else {
-                cpu.count(Counter::ProbesLost);
-                return NEXT;
-            };
-            if is_fresh {
-                cpu.count(Counter::NewKeys);
-            }
-            entry
-        }
+    let Some((tally, is_news)) = tally(cpu, probe) else {
+        cpu.count(Counter::ProbesLost);
+        return NEXT;
     };
-    let (tally, is_news) = add(cpu, entry, probe);
     let is_told = is_news || ProbeCount::is_told(tally.hits);
     if is_told && events::tell(skb, probe, tally.hits, tally.first, tally.kinds.into()) != 0 {
         return challenge::send_challenge(skb, probe);
@@ -77,19 +69,29 @@ pub fn count(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> i32 {
     NEXT
 }
 
-/// Makes an entry without hits, unless another CPU does so meanwhile.
+/// Adds a probe to its entry, which is made if there is none; `None` when there is no slot.
 #[inline(always)]
-fn begin(cpu: Cpu, probe: &Probe) -> bool {
-    let now = cpu.now();
+fn tally(cpu: Cpu, probe: &Probe) -> Option<(Tally, bool)> {
+    if let Some(entry) = PROBES.get_ptr_mut(probe.key()) {
+        return Some(add(cpu, entry, probe));
+    }
+    let (now, kinds) = (cpu.now(), probe.kind.bit());
     let fresh = ProbeCount {
-        hits: 0,
+        hits: 1,
         first: now,
         last: now,
         destination: probe.destination,
-        kinds: probe.kind.bit(),
+        kinds,
         reserved: [0; 6],
     };
-    PROBES.insert(probe.key(), fresh, u64::from(BPF_NOEXIST)).is_ok()
+    // Not looked up again: what nobody has looked up since it was made is the first to be evicted, and that is what
+    // forged sources leave.
+    if PROBES.insert(probe.key(), fresh, u64::from(BPF_NOEXIST)).is_ok() {
+        cpu.count(Counter::NewKeys);
+        return Some((Tally { hits: 1, first: now, kinds }, true));
+    }
+    // Another CPU made the entry meanwhile, or there was no slot.
+    PROBES.get_ptr_mut(probe.key()).map(|entry| add(cpu, entry, probe))
 }
 
 /// What an entry says after a probe was added.
@@ -111,7 +113,7 @@ fn add(cpu: Cpu, entry: *mut ProbeCount, probe: &Probe) -> (Tally, bool) {
         let is_news = kinds != (*entry).kinds || (*entry).destination.words() != probe.destination.words();
         if is_news {
             (*entry).kinds = kinds;
-            (*entry).destination = probe.destination;
+            put(&mut (*entry).destination, probe.destination);
         }
         (Tally { hits, first: (*entry).first, kinds }, is_news)
     }

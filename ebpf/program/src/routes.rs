@@ -1,6 +1,7 @@
 //! Asks the routing table whether a packet is for this host or goes on to another.
 
 use crate::cpu::Cpu;
+use crate::packet::put;
 use crate::probes::Probe;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LOOKUP_SKIP_NEIGH,
@@ -15,12 +16,13 @@ use glacis_abi::SourceKey;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// Addresses remembered as this host's: a power of two.
+/// Addresses remembered: a power of two.
 const LOCAL_MAX: usize = 16;
 /// For how long: a second, nearly.
 const LOCAL_AGE_MAX_NS: u64 = 1 << 30;
 
-/// An address that the routing table called this host's. Whoever probes it next need not be looked up.
+/// An address that packets are not forwarded to, because it is this host's or forwarding is off. Whoever probes it next
+/// need not be looked up.
 #[repr(C)]
 struct Local {
     address: SourceKey,
@@ -41,46 +43,37 @@ pub fn lead_onwards(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> bool {
     // SAFETY: the context is valid as long as the program runs.
     let ifindex = unsafe { (*skb).ifindex };
     let local = LOCAL.get_ptr_mut(u32::from(address.addr[15]) & (LOCAL_MAX as u32 - 1));
-    if let Some(local) = local {
-        // SAFETY: the slot is this CPU's own, and only packets that come in use it, one after the other.
-        let local = unsafe { &*local };
-        if local.until >= now && local.ifindex == ifindex && local.address == address {
+    // SAFETY: the slot is this CPU's own, and only packets that come in use it, one after the other.
+    let local = local.map(|local| unsafe { &mut *local });
+    if let Some(local) = &local {
+        if local.until >= now && local.ifindex == ifindex && local.address.words() == address.words() {
             return false;
         }
     }
-    match look_up_route(skb, probe, ifindex) {
-        ONWARDS => true,
-        STAYS_FOR_NOW => false,
-        _ => {
-            if let Some(local) = local {
-                // SAFETY: as above.
-                unsafe { *local = Local { address, until: now + LOCAL_AGE_MAX_NS, ifindex, reserved: 0 } }
-            }
-            false
-        }
+    if look_up_route(skb, probe, ifindex) != 0 {
+        return true;
     }
+    if let Some(local) = local {
+        local.until = now + LOCAL_AGE_MAX_NS;
+        local.ifindex = ifindex;
+        put(&mut local.address, address);
+    }
+    false
 }
 
-/// What the routing table says; numbers, because the function is one that the program calls.
-const ONWARDS: u32 = 0;
-/// Forwarding is off, or the family is not spoken here.
-const STAYS_FOR_NOW: u32 = 1;
-/// The destination is this host, or a group.
-const STAYS: u32 = 2;
-
-/// Exported, so that the verifier walks it once.
+/// Not 0 when the routing table leads onwards. Exported, so that the verifier walks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn look_up_route(skb: *mut __sk_buff, probe: *const Probe, ifindex: u32) -> u32 {
     // SAFETY: whoever calls owns it.
     let Some(probe) = (unsafe { probe.as_ref() }) else {
-        return STAYS_FOR_NOW;
+        return 0;
     };
     // SAFETY: the structure is integers and unions of integers, for which zero is a value.
     let mut route = unsafe { MaybeUninit::<bpf_fib_lookup>::zeroed().assume_init() };
     route.ifindex = ifindex;
-    let (source, destination) = (probe.flow.key.source.words(), probe.destination.words());
-    if probe.flow.key.family == 4 {
+    let (source, destination) = (probe.source().words(), probe.destination.words());
+    if probe.key().family == 4 {
         route.family = AF_INET;
         route.__bindgen_anon_3.ipv4_src = source[3];
         route.__bindgen_anon_4.ipv4_dst = destination[3];
@@ -94,11 +87,8 @@ pub extern "C" fn look_up_route(skb: *mut __sk_buff, probe: *const Probe, ifinde
         fib_lookup(skb.cast(), &raw mut route, size_of::<bpf_fib_lookup>() as i32, BPF_FIB_LOOKUP_SKIP_NEIGH)
     };
     // Negative is an error, as for a family that the host does not speak: then the packet is not forwarded either.
-    if answer < 0 || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED) {
-        STAYS_FOR_NOW
-    } else if answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) {
-        STAYS
-    } else {
-        ONWARDS
-    }
+    let stays = answer < 0
+        || answer == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)
+        || answer == i64::from(BPF_FIB_LKUP_RET_FWD_DISABLED);
+    u32::from(!stays)
 }

@@ -4,6 +4,7 @@
 use glacis_loader::{Event, EventStream, ProbeEvent};
 use glacis_tests::netns::run;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -116,4 +117,52 @@ pub fn udp(source: u16, destination: u16) -> Vec<u8> {
     let mut datagram = [source.to_be_bytes(), destination.to_be_bytes()].concat();
     datagram.extend([0, 12, 0, 0, 1, 2, 3, 4]);
     datagram
+}
+
+/// The Internet checksum (RFC 1071).
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let words =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
+    let sum: u32 = words.sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// Everything that goes over the loopback device of this thread's namespace.
+pub struct Loopback {
+    socket: OwnedFd,
+}
+
+impl Loopback {
+    pub fn open() -> Self {
+        let all = i32::from((libc::ETH_P_ALL as u16).to_be());
+        // SAFETY: a system call without pointers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, all) };
+        assert!(fd >= 0, "packet sockets need root: {}", std::io::Error::last_os_error());
+        let wait = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
+        // SAFETY: a descriptor that the kernel just made and nobody else knows.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: the kernel reads `wait`, of the size that it is told.
+        let code = unsafe {
+            let (value, bytes) = ((&raw const wait).cast(), size_of_val(&wait) as u32);
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, value, bytes)
+        };
+        assert_eq!(code, 0, "{}", std::io::Error::last_os_error());
+        Self { socket }
+    }
+
+    /// The next frame, seen once: the device shows each as it leaves and as it comes back.
+    pub fn next(&mut self) -> Option<Vec<u8>> {
+        let [left, back] = [self.receive(), self.receive()];
+        assert_eq!(left, back, "a frame comes back as it left");
+        left
+    }
+
+    fn receive(&self) -> Option<Vec<u8>> {
+        let mut frame = vec![0; 4096];
+        // SAFETY: the kernel writes at most as many bytes as the frame has.
+        let bytes = unsafe { libc::recv(self.socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
+        frame.truncate(usize::try_from(bytes).ok()?);
+        Some(frame)
+    }
 }
