@@ -4,12 +4,12 @@ mod tc_support;
 
 use glacis_abi::LAYOUT;
 use glacis_loader::{
-    Attachment, Counter, Detection, Hook, LoaderError, ProbeEvent, Protocol, Settings, TcProgram,
+    Attachment, Counter, Detection, Hook, LoaderError, Options, ProbeEvent, Protocol, Settings, TcProgram,
 };
 use glacis_tests::netns::Namespace;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -198,8 +198,24 @@ fn packets_of_a_device_without_link_header_are_read_right() {
     let seen = drained(&mut program);
     let seen: Vec<_> = seen.iter().filter(|e| e.ifindex == attached.ifindex).map(|e| e.key).collect();
     let named: Vec<_> = seen.iter().map(|k| (k.source().to_string(), k.protocol(), k.port())).collect();
-    let peer = peer.to_string();
-    assert_eq!(named, [(peer.clone(), Some(Protocol::Tcp), 81), (peer, Some(Protocol::Udp), 82)]);
+    let from = peer.to_string();
+    assert_eq!(named, [(from.clone(), Some(Protocol::Tcp), 81), (from, Some(Protocol::Udp), 82)]);
+
+    program.set_options(Options { stealth: false, challenge: true, keep_established: false }).unwrap();
+    tun.write_all(&ipv4(peer, local, TCP, 0, &tcp(1000, 83, SYN))).unwrap();
+    let answer = std::iter::from_fn(|| {
+        let mut packet = vec![0; 2048];
+        let bytes = tun.read(&mut packet).ok()?;
+        packet.truncate(bytes);
+        Some(packet)
+    });
+    // The host has more to say by this device, in IPv6.
+    let answer = answer.take(20).find(|packet| packet[0] == 0x45 && packet[9] == TCP).expect("an answer");
+    assert_eq!((answer.len(), answer[33]), (40, ACK), "a bare ACK");
+    let mut reset = tcp(1000, 83, 0x04);
+    reset[4..8].copy_from_slice(&answer[28..32]);
+    tun.write_all(&ipv4(peer, local, TCP, 0, &reset)).unwrap();
+    assert_eq!(program.counter(Counter::Echoes).unwrap(), 1);
 }
 
 /// A tun device of this thread's namespace; gone when the file is closed.

@@ -166,3 +166,23 @@ impl Loopback {
         Some(frame)
     }
 }
+
+/// Puts a frame on a device of this thread's namespace.
+pub fn send_frame(device: &str, frame: &[u8]) {
+    let name = std::ffi::CString::new(device).expect("device names have no zeros");
+    // SAFETY: the name is terminated.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    assert_ne!(index, 0, "there is no {device}");
+    // SAFETY: the structure is integers, for which zero is a value.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_ifindex = index.cast_signed();
+    // SAFETY: a system call without pointers; the descriptor is one that the kernel just made and nobody else knows.
+    let socket = unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)) };
+    // SAFETY: the kernel reads the frame and the address, of the sizes that it is told.
+    let sent = unsafe {
+        let (data, address) = (frame.as_ptr().cast(), (&raw const to).cast());
+        libc::sendto(socket.as_raw_fd(), data, frame.len(), 0, address, size_of_val(&to) as u32)
+    };
+    assert_eq!(sent, frame.len().cast_signed(), "{}", std::io::Error::last_os_error());
+}
