@@ -20,6 +20,7 @@ pub enum Unit {
     /// Ours divided by the peer's.
     Ratio,
     Nanoseconds,
+    Milliseconds,
     Seconds,
     Mebibytes,
 }
@@ -64,6 +65,7 @@ impl Unit {
             Self::Ratio if value < 0.1 => format!("1/{:.0}", 1.0 / value),
             Self::Ratio => format!("{value:.2} x"),
             Self::Nanoseconds => format!("{value:.0} ns"),
+            Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
             Self::Mebibytes => format!("{value:.1} MiB"),
         }

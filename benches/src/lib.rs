@@ -7,6 +7,7 @@ mod boot;
 mod figure;
 mod memory;
 mod nft;
+mod queries;
 mod store;
 mod tc;
 
@@ -26,10 +27,11 @@ struct Topic {
     measure: fn() -> Outcome<Vec<Figure>>,
 }
 
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
     Topic { name: "tc", what: "packets in the TC program", measure: tc::figures },
     Topic { name: "nft", what: "rulesets and bans against nft", measure: nft::figures },
     Topic { name: "store", what: "upserts against SQLite", measure: store::figures },
+    Topic { name: "queries", what: "questions about ten million scans", measure: queries::figures },
     Topic { name: "memory", what: "memory of the idle daemon", measure: memory::figures },
     Topic { name: "boot", what: "image and boot", measure: boot::figures },
 ];

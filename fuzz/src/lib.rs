@@ -4,6 +4,7 @@
 //! far the bytes got.
 
 pub mod dhcp_script;
+pub mod store;
 
 use glacis_control::message::StatusFeed;
 use glacis_control::{Reply, Request, frame};

@@ -72,6 +72,29 @@ fn control_frames_are_understood_by_whom_they_are_for() {
 }
 
 #[test]
+fn records_of_the_store_are_refused_or_understood() {
+    let understood = replay("store", promises::store::record);
+    for (name, expected) in [
+        ("scan", &["scan"][..]),
+        ("scan-ipv6", &["scan"]),
+        ("scan-by-port", &["scan by port"]),
+        ("source", &["source"]),
+        ("day", &["day"]),
+        ("place", &["place"]),
+        ("ban", &["ban"]),
+        ("offences", &["port", "offences"]),
+        ("event", &["event"]),
+        ("wrong-family", &[]),
+        ("wrong-protocol", &[]),
+        ("cut", &[]),
+        ("ban-json", &[]),
+        ("host-bits", &[]),
+    ] {
+        assert_eq!(understood.get(name).map(Vec::as_slice), Some(expected), "{name} in {understood:?}");
+    }
+}
+
+#[test]
 fn udp_packets_are_refused_or_stay_within_bounds() {
     let payloads = replay("udp4", promises::udp4);
     for (name, expected) in [

@@ -14,6 +14,8 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 const DATA_FILE: &str = "data.mdb";
 /// Threads, over all processes, that may read at the same time.
 const READERS_MAX: u32 = 126;
+/// Room for new databases in a file that is as large as its map was; they take some pages.
+const OPENING_BYTES: usize = 1 << 20;
 /// How often a reader follows a map that grows under it before it gives up.
 const REMAP_TRIES: usize = 8;
 
@@ -41,7 +43,10 @@ impl Environment {
     pub fn create(dir: &Path, map_bytes: usize) -> Result<Self, StoreError> {
         refuse_truncated(dir)?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_bytes).max_readers(READERS_MAX).max_dbs(TABLE_COUNT);
+        options
+            .map_size(map_bytes.max(file_bytes(dir) + OPENING_BYTES))
+            .max_readers(READERS_MAX)
+            .max_dbs(TABLE_COUNT);
         // SAFETY: the file is ours alone (directory of mode 0700, writer lock held) and is changed through LMDB
         // only, with its own locks on.
         let env = unsafe { options.open(dir) }.map_err(|source| open_error(dir, source))?;
@@ -194,6 +199,11 @@ fn open_error(dir: &Path, source: heed::Error) -> StoreError {
         ) => StoreError::Corrupt { path: dir.join(DATA_FILE), detail: kind.to_string() },
         source => StoreError::Open { path: dir.to_owned(), source },
     }
+}
+
+/// Zero when there is none.
+fn file_bytes(dir: &Path) -> usize {
+    fs::metadata(dir.join(DATA_FILE)).map_or(0, |file| file.len() as usize).next_multiple_of(PAGE_BYTES)
 }
 
 /// Refuses a file that ends inside the two meta pages, which LMDB takes for a new one or reads beyond.

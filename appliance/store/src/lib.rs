@@ -4,15 +4,8 @@
 //! [`StoreReader`] that the status worker and the command line read with. It decides nothing: who is banned
 //! and for how long is the core's business.
 //!
-//! | database | key | value |
-//! |---|---|---|
-//! | `scans` | day, address, protocol, port (23 bytes) | hits, first, last (16 bytes) |
-//! | `bans` | family, address, prefix length (6 or 18 bytes) | until, since, then JSON |
-//! | `events` | id (8 bytes) | time, then JSON |
-//! | `meta` | name | `layout`, `next-event`, `policy-revision` |
-//!
-//! Every byte is described in [`layout`] and in `docs/store.md`. All integers are big-endian, so that the order
-//! of keys is the order of their values.
+//! A commit that adds to a record adds in the same transaction to everything that is counted from it, so that
+//! questions over a year are answered from roll-ups. Every byte is described in [`layout`] and in `docs/store.md`.
 //!
 //! **Durability.** What a call returned as committed is on disk: LMDB runs with its defaults, without `NOSYNC`
 //! and `NOMETASYNC`. Killing the process at any moment loses nothing that was committed.

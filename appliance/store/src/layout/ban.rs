@@ -2,14 +2,15 @@
 
 use super::{RecordError, parse_u64, split_u64};
 use glacis_control::{Ban, BanReason, Event, EventKind, Offences, UnixMillis};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// Stands for a time that never comes.
 const PERMANENT: u64 = u64::MAX;
 
-pub(crate) fn ban_key(source: &IpNet) -> Vec<u8> {
+pub fn ban_key(source: &IpNet) -> Vec<u8> {
     let mut key = Vec::with_capacity(18);
     match source.trunc() {
         IpNet::V4(net) => {
@@ -27,18 +28,18 @@ pub(crate) fn ban_key(source: &IpNet) -> Vec<u8> {
 
 fn parse_ban_key(key: &[u8]) -> Result<IpNet, RecordError> {
     const WHAT: &str = "the key of a ban";
-    let prefix_error = |prefix: u8| RecordError::Field { what: WHAT, field: "prefix", value: prefix.into() };
-    match *key {
-        [4, a, b, c, d, prefix] => {
-            Ok(Ipv4Net::new([a, b, c, d].into(), prefix).map_err(|_| prefix_error(prefix))?.into())
+    let wrong = |field, value: u8| RecordError::Field { what: WHAT, field, value: value.into() };
+    let (address, prefix) = match *key {
+        [4, a, b, c, d, prefix] => (IpAddr::from([a, b, c, d]), prefix),
+        [6, ref address @ .., prefix] => {
+            let octets: [u8; 16] =
+                address.try_into().map_err(|_| RecordError::Length { what: WHAT, bytes: key.len() })?;
+            (IpAddr::from(octets), prefix)
         }
-        [6, ref address @ .., prefix] if address.len() == 16 => {
-            let mut octets = [0; 16];
-            octets.copy_from_slice(address);
-            Ok(Ipv6Net::new(octets.into(), prefix).map_err(|_| prefix_error(prefix))?.into())
-        }
-        _ => Err(RecordError::Length { what: WHAT, bytes: key.len() }),
-    }
+        _ => return Err(RecordError::Length { what: WHAT, bytes: key.len() }),
+    };
+    let net = IpNet::new(address, prefix).map_err(|_| wrong("prefix", prefix))?;
+    if net.trunc() == net { Ok(net) } else { Err(wrong("host bits beyond prefix", prefix)) }
 }
 
 /// The part of a ban that is JSON.
@@ -48,7 +49,7 @@ struct BanDetail<'a> {
     author: Cow<'a, str>,
 }
 
-pub(crate) fn ban_value(ban: &Ban) -> Result<Vec<u8>, RecordError> {
+pub fn ban_value(ban: &Ban) -> Result<Vec<u8>, RecordError> {
     let mut value = Vec::with_capacity(128);
     value.extend(ban.until.map_or(PERMANENT, |until| until.0.min(PERMANENT - 1)).to_be_bytes());
     value.extend(ban.since.0.to_be_bytes());
@@ -64,7 +65,7 @@ pub(crate) fn ban_until(value: &[u8]) -> Result<Option<UnixMillis>, RecordError>
     Ok((until != PERMANENT).then_some(UnixMillis(until)))
 }
 
-pub(crate) fn parse_ban(key: &[u8], value: &[u8]) -> Result<Ban, RecordError> {
+pub fn parse_ban(key: &[u8], value: &[u8]) -> Result<Ban, RecordError> {
     const WHAT: &str = "a ban";
     let until = ban_until(value)?;
     let (_, rest) = split_u64(WHAT, value)?;
@@ -80,7 +81,7 @@ pub(crate) fn parse_ban(key: &[u8], value: &[u8]) -> Result<Ban, RecordError> {
     })
 }
 
-pub(crate) fn offences_value(offences: &Offences) -> [u8; 12] {
+pub fn offences_value(offences: &Offences) -> [u8; 12] {
     let mut value = [0; 12];
     value[..4].copy_from_slice(&offences.count.to_be_bytes());
     let until = offences.until.map_or(PERMANENT, |until| until.0.min(PERMANENT - 1));
@@ -88,7 +89,7 @@ pub(crate) fn offences_value(offences: &Offences) -> [u8; 12] {
     value
 }
 
-pub(crate) fn parse_offences(key: &[u8], value: &[u8]) -> Result<Offences, RecordError> {
+pub fn parse_offences(key: &[u8], value: &[u8]) -> Result<Offences, RecordError> {
     const WHAT: &str = "offences";
     let (count, until) =
         value.split_first_chunk().ok_or(RecordError::Length { what: WHAT, bytes: value.len() })?;
@@ -100,7 +101,7 @@ pub(crate) fn parse_offences(key: &[u8], value: &[u8]) -> Result<Offences, Recor
     })
 }
 
-pub(crate) fn event_value(at: UnixMillis, kind: &EventKind) -> Result<Vec<u8>, RecordError> {
+pub fn event_value(at: UnixMillis, kind: &EventKind) -> Result<Vec<u8>, RecordError> {
     let mut value = Vec::with_capacity(128);
     value.extend(at.0.to_be_bytes());
     serde_json::to_writer(&mut value, kind)
@@ -112,7 +113,7 @@ pub(crate) fn event_at(value: &[u8]) -> Result<UnixMillis, RecordError> {
     Ok(UnixMillis(split_u64("an event", value)?.0))
 }
 
-pub(crate) fn parse_event(key: &[u8], value: &[u8]) -> Result<Event, RecordError> {
+pub fn parse_event(key: &[u8], value: &[u8]) -> Result<Event, RecordError> {
     const WHAT: &str = "an event";
     let (at, json) = split_u64(WHAT, value)?;
     let kind = serde_json::from_slice(json).map_err(|source| RecordError::Json { what: WHAT, source })?;
@@ -172,7 +173,14 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_errors() {
-        for key in [&[][..], &[4, 1, 2, 3, 4, 33], &[4, 1, 2, 3, 4], &[5, 1, 2, 3, 4, 24], &[6; 17]] {
+        for key in [
+            &[][..],
+            &[4, 1, 2, 3, 4, 33],
+            &[4, 1, 2, 3, 4, 24],
+            &[4, 1, 2, 3, 4],
+            &[5, 1, 2, 3, 4, 24],
+            &[6; 17],
+        ] {
             assert!(parse_ban_key(key).is_err(), "{key:?}");
         }
         let key = ban_key(&"::1/128".parse().unwrap());

@@ -34,10 +34,8 @@ mod old;
 mod place;
 mod sums;
 
-pub(crate) use ban::{
-    ban_key, ban_until, ban_value, event_at, event_value, offences_value, parse_ban, parse_event,
-    parse_offences,
-};
+pub use ban::{ban_key, ban_value, event_value, offences_value, parse_ban, parse_event, parse_offences};
+pub(crate) use ban::{ban_until, event_at};
 pub use key::{Key, ScanKey, Subject, Target};
 pub(crate) use old::parse_old_scan;
 pub use place::{PLACE_UNKNOWN, PlaceBytes, encode_place, folded_text, parse_place};
