@@ -9,6 +9,29 @@ use std::time::Duration;
 const WATCH: &str = "scan { interfaces g0 }";
 
 #[test]
+fn a01_off_stops_collecting_and_keeps_what_there_is() {
+    let scene = Scene::new();
+    let daemon = daemon(&scene, WATCH);
+    scene.syns(SCANNER, [7001]);
+    wait_port(&daemon, SCANNER, 7001);
+
+    daemon.write_policy(&policy(""));
+    daemon.ask(&["apply"]);
+    daemon.wait_for("nothing is watched", |s| {
+        s["scan"]["enabled"] == false && s["scan"]["devices"] == serde_json::json!([])
+    });
+    scene.syns(SCANNER, [7002]);
+    assert!(has_port(&records(&daemon, SCANNER), 7001), "what was recorded before is gone");
+
+    daemon.write_policy(&policy(WATCH));
+    daemon.ask(&["apply"]);
+    daemon.wait_for("g0 is watched again", |s| s["scan"]["devices"] == serde_json::json!(["g0"]));
+    scene.syns(SCANNER, [7003]);
+    let rows = wait_port(&daemon, SCANNER, 7003);
+    assert!(has_port(&rows, 7001) && !has_port(&rows, 7002), "{rows:#?}");
+}
+
+#[test]
 fn a03_an_interface_that_appears_later_is_watched() {
     let scene = Scene::new();
     let policy = policy("scan { interfaces g0 g1 }")
@@ -136,6 +159,24 @@ fn a08_what_listens_on_another_address_is_no_open_port() {
 }
 
 #[test]
+fn a09_a_port_that_the_policy_forwards_counts_as_open() {
+    let scene = Scene::new();
+    let daemon = daemon(&scene, WATCH);
+    let forward = "nat { forward tcp=7001 in=g0 to=\"10.9.0.2\" }\n";
+    let home = "interface g1 { address \"10.9.0.1/24\" }\nzone home { from g1 }\n";
+    daemon.write_policy(&(policy(WATCH) + home + forward));
+    daemon.ask(&["apply"]);
+    scene.syns(SCANNER, [7001, 7002]);
+    let rows = wait_port(&daemon, SCANNER, 7002);
+    assert_eq!(rows.len(), 1, "a forwarded port is taken for a closed one: {rows:#?}");
+    // The forward is gone, and so is the port.
+    daemon.write_policy(&(policy(WATCH) + home));
+    daemon.ask(&["apply"]);
+    scene.syns(SCANNER, [7001]);
+    wait_port(&daemon, SCANNER, 7001);
+}
+
+#[test]
 fn a10_repeated_probes_are_one_record_with_a_count() {
     let scene = Scene::new();
     let daemon = daemon(&scene, WATCH);
@@ -164,7 +205,8 @@ fn a24_clearing_takes_records_and_leaves_settings_and_blocks() {
     let status = daemon.status();
     assert_eq!(status["scan"]["enabled"], true);
     assert_eq!(status["policy"]["revision"], 1);
-    // What was counted before does not come back, and what comes now is counted from one.
+    // What was counted before does not come back by the sweep of every ten seconds, and what comes now is counted from
+    // one.
     std::thread::sleep(Duration::from_secs(12));
     scene.syns(SCANNER, [7001]);
     let rows = wait_port(&daemon, SCANNER, 7001);
