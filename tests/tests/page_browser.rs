@@ -20,8 +20,8 @@ struct Site {
 
 impl Site {
     fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Bounds::default()).unwrap();
+        let dir = tempfile::tempdir().expect("a temporary folder can be made");
+        let store = Store::open(dir.path(), Bounds::default()).expect("a new store opens");
         let bans = story::fill(&store);
         let mut worker = StatusWorker::start(Some(dir.path()));
         worker.tell(&StatusReport { bans_active: bans, ..report() });

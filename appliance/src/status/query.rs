@@ -1,6 +1,7 @@
 //! What a visitor asks for: the part of the address behind the question mark, parsed and bounded.
 
 use super::days;
+use crate::words;
 use axum::http::Uri;
 use glacis_control::scan_query::{DAYS_MAX, DayRange, PAGE_SIZES, ScanFilter};
 use glacis_control::{Day, Protocol};
@@ -193,7 +194,7 @@ impl Period {
         match self.last_days {
             Some(DAYS_DEFAULT) => vec![],
             Some(days) => vec![("days", days.to_string())],
-            None => vec![("from", days::iso(self.range.first)), ("to", days::iso(self.range.last))],
+            None => vec![("from", words::day(self.range.first)), ("to", words::day(self.range.last))],
         }
     }
 }

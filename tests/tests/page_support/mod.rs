@@ -1,7 +1,7 @@
-//! A real browser, driven by the DevTools protocol over a pipe.
+//! A real browser, driven by the `DevTools` protocol over a pipe.
 //!
 //! Chromium reads commands on descriptor 3 and answers on descriptor 4, as JSON that ends with a zero byte
-//! (`--remote-debugging-pipe`), so no port, no WebSocket and no further crate are needed.
+//! (`--remote-debugging-pipe`), so no port, no web socket and no further crate are needed.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,5 @@
 //! The days that are shown, and the way to others (A19).
 
-use crate::status::days;
 use crate::status::query::{PRESETS, Period, link};
 use glacis_control::{Day, UnixMillis};
 use maud::{Markup, html};
@@ -18,8 +17,10 @@ pub fn words(period: &Period) -> String {
     match (period.last_days, period.range.days()) {
         (Some(1), _) => "today".into(),
         (Some(days), _) => format!("the last {days} days"),
-        (None, 1) => days::iso(period.range.first),
-        (None, _) => format!("{} to {}", days::iso(period.range.first), days::iso(period.range.last)),
+        (None, 1) => crate::words::day(period.range.first),
+        (None, _) => {
+            format!("{} to {}", crate::words::day(period.range.first), crate::words::day(period.range.last))
+        }
     }
 }
 
@@ -52,15 +53,15 @@ pub fn presets(path: &str, period: &Period, others: &[(&'static str, String)]) -
 
 /// Two fields for any other range.
 pub fn fields(period: &Period, now: UnixMillis) -> Markup {
-    let today = days::iso(Day::of(now));
+    let today = crate::words::day(Day::of(now));
     html! {
         div .field {
             label for="from" { "From" }
-            input #from type="date" name="from" value=(days::iso(period.range.first)) max=(today);
+            input #from type="date" name="from" value=(crate::words::day(period.range.first)) max=(today);
         }
         div .field {
             label for="to" { "To" }
-            input #to type="date" name="to" value=(days::iso(period.range.last)) max=(today);
+            input #to type="date" name="to" value=(crate::words::day(period.range.last)) max=(today);
         }
     }
 }

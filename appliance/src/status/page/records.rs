@@ -1,7 +1,6 @@
 //! The scan records, with filters and pages (A23).
 
 use super::{Document, Place, View, footer, moment, period, sources, unavailable};
-use crate::status::days;
 use crate::status::query::{PROTOCOLS, Period, link};
 use crate::status::records::{Answer, PageQuestion};
 use crate::words;
@@ -158,7 +157,7 @@ fn table(rows: &[ScanRow], now: UnixMillis) -> Markup {
             thead {
                 tr {
                     th scope="col" { "Source" }
-                    th scope="col" { "Port" }
+                    th scope="col" .wide { "Port" }
                     th scope="col" .wide { "Kinds" }
                     th scope="col" .number.wide { "Probes" }
                     th scope="col" .end.wide { "First seen" }
@@ -178,15 +177,18 @@ fn record(row: &ScanRow, now: UnixMillis) -> Markup {
             th scope="row" {
                 span .address { (record.source) }
                 @if !place.is_empty() { span .second { (place) } }
-                span .narrow { (words::counted(record.hits, "probe", "probes")) " " (sources::kinds(record.kinds)) }
+                span .narrow {
+                    (record.port) "/" (record.protocol) ", " (words::counted(record.hits, "probe", "probes"))
+                    " " (sources::kinds(record.kinds))
+                }
             }
-            td { (record.port) "/" (record.protocol) }
+            td .wide { (record.port) "/" (record.protocol) }
             td .wide { (sources::kinds(record.kinds)) }
             td .number.wide { (words::count(record.hits)) }
             td .end.wide { (moment(record.first, &words::ago(record.first, now))) }
             td .end {
                 (moment(record.last, &words::ago(record.last, now)))
-                span .second { (days::iso(record.day)) }
+                span .second { (words::day(record.day)) }
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Scan awareness, interfaces, the store and the workers.
 
 use super::{Tone, View, moment};
-use crate::status::days;
 use crate::words;
 use glacis_control::report::{AutoBlockStatus, GeoipStatus, InterfaceStatus};
 use glacis_control::{Day, StatusReport};
@@ -66,12 +65,12 @@ fn geoip(file: &GeoipStatus) -> Markup {
             @match (&file.error, file.built) {
                 (Some(error), _) => span .dot.bad { (error) },
                 (None, Some(built)) => {
-                    span .dot.good { "of " (moment(built, &days::iso(Day::of(built)))) }
+                    span .dot.good { "of " (moment(built, &words::day(Day::of(built)))) }
                 }
                 (None, None) => span .dot.good { "in use" },
             }
             @if let (Some(_), Some(built)) = (&file.error, file.built) {
-                span .second { "still in use: the one of " (moment(built, &days::iso(Day::of(built)))) }
+                span .second { "still in use: the one of " (moment(built, &words::day(Day::of(built)))) }
             }
         }
     }

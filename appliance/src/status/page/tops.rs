@@ -25,7 +25,7 @@ pub fn sources(top: &Answer<Top<SourceTotal>>, days: &Period, now: UnixMillis) -
                 a .address href=(link("/scans", &pairs)) { (row.source) }
                 " " (sources::kinds(row.kinds))
                 @if !place.is_empty() { span .second { (place) } }
-                span .narrow { (distinct(row.ports)) " ports · " (seen) }
+                span .narrow { (distinct(row.ports)) @if row.ports.count == 1 { " port · " } @else { " ports · " } (seen) }
             }
             td .number.wide { (distinct(row.ports)) }
             td .number { (words::count(row.hits)) (bar(row.hits, most)) }

@@ -167,7 +167,7 @@ fn pointed_at(trend: &[TrendDay], today: Day) -> Markup {
             rect .day x=(Share::of(index, trend.len(), 0.0)) width=(Share::of_one(trend.len(), 0.0))
                 y=(HITS_TOP) height=(SOURCES_TOP + SOURCES_HEIGHT - HITS_TOP) {
                 title {
-                    (days::iso(day.day)) ": " (words::counted(day.hits, "probe", "probes"))
+                    (words::day(day.day)) ": " (words::counted(day.hits, "probe", "probes"))
                     ", " (words::counted(day.sources, "source", "sources"))
                     @if day.day == today { " so far" }
                 }
@@ -182,7 +182,7 @@ fn described(trend: &[TrendDay], period: &Period) -> String {
     let busiest = busiest.map_or_else(String::new, |day| {
         format!(
             ", most on {} with {} from {}",
-            days::iso(day.day),
+            words::day(day.day),
             words::counted(day.hits, "probe", "probes"),
             words::counted(day.sources, "source", "sources")
         )
@@ -209,7 +209,7 @@ fn table(trend: &[TrendDay]) -> Markup {
                 tbody {
                     @for day in trend.iter().rev() {
                         tr {
-                            th scope="row" { (days::iso(day.day)) }
+                            th scope="row" { (words::day(day.day)) }
                             td .number { (words::count(day.hits)) }
                             td .number { (words::count(day.sources)) }
                         }
@@ -222,16 +222,21 @@ fn table(trend: &[TrendDay]) -> Markup {
 
 /// The next round number.
 fn scale(most: u64) -> u64 {
+    const SMALL: [u64; 6] = [1, 2, 4, 6, 8, 10];
+    const TENTHS: [u64; 8] = [12, 16, 20, 30, 40, 60, 80, 100];
+    if let Some(round) = SMALL.into_iter().find(|round| most <= *round) {
+        return round;
+    }
     let mut unit: u64 = 1;
     loop {
-        for step in [1, 2, 4, 6, 8, 10] {
-            let Some(round) = unit.checked_mul(step) else { return u64::MAX };
-            if most <= round {
-                return round;
+        for tenths in TENTHS {
+            match unit.checked_mul(tenths) {
+                Some(round) if most <= round => return round,
+                Some(_) => {}
+                None => return u64::MAX,
             }
         }
-        let Some(next) = unit.checked_mul(10) else { return u64::MAX };
-        unit = next;
+        unit = unit.saturating_mul(10);
     }
 }
 
@@ -272,7 +277,7 @@ mod tests {
             "<title>2026-11-19: 0 probes, 0 sources</title>",
             "most on 2026-11-21 with 1\u{202f}204 probes from 3 sources",
             ">18 Nov</text>",
-            ">2k</text>",
+            ">1.6k</text>",
             "x=\"53.000%\" width=\"19.000%\"",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -294,7 +299,9 @@ mod tests {
 
     #[test]
     fn scales_are_round_and_never_below_what_they_hold() {
-        for (most, expected) in [(0, 1), (1, 1), (3, 4), (5, 6), (10, 10), (11, 20), (1204, 2000), (61, 80)] {
+        for (most, expected) in
+            [(0, 1), (1, 1), (3, 4), (5, 6), (10, 10), (11, 12), (1204, 1600), (61, 80), (801, 1000)]
+        {
             assert_eq!(scale(most), expected, "{most}");
         }
         assert!(scale(u64::MAX) >= u64::MAX / 2);
