@@ -34,15 +34,16 @@ fn preset_name(days: u32) -> String {
 
 /// Links to the usual ranges.
 pub fn presets(path: &str, period: &Period, others: &[(&'static str, String)]) -> Markup {
-    let today = period.range.last;
+    let href = |preset| {
+        let mut pairs = Period::last(preset, period.range.last).pairs();
+        pairs.extend_from_slice(others);
+        link(path, &pairs)
+    };
     html! {
         ul .presets {
             @for preset in PRESETS {
-                @let mut pairs = Period::last(preset, today).pairs();
-                @let () = pairs.extend_from_slice(others);
                 li {
-                    a href=(link(path, &pairs))
-                        aria-current=[(period.last_days == Some(preset)).then_some("true")] {
+                    a href=(href(preset)) aria-current=[(period.last_days == Some(preset)).then_some("true")] {
                         (preset_name(preset))
                     }
                 }
