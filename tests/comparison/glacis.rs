@@ -9,16 +9,34 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+/// What counts towards a block.
+#[derive(Debug, Clone, Copy)]
+pub enum Evidence {
+    SpoofProof,
+    Any,
+}
+
+impl Evidence {
+    /// As the policy spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::SpoofProof => "spoof-proof",
+            Self::Any => "any",
+        }
+    }
+}
+
 pub struct Glacis<'a> {
+    evidence: Evidence,
     daemon: Daemon<'a>,
     processes: ProcessGroup,
 }
 
 impl<'a> Glacis<'a> {
-    pub fn new(victim: &'a Namespace) -> Self {
+    pub fn new(victim: &'a Namespace, evidence: Evidence) -> Self {
         let daemon = Daemon::prepare(victim);
-        daemon.write_policy(&policy());
-        Self { daemon, processes: ProcessGroup::new("glacis") }
+        daemon.write_policy(&policy(evidence));
+        Self { evidence, daemon, processes: ProcessGroup::new("glacis") }
     }
 
     fn blocks(&self) -> Vec<Value> {
@@ -26,7 +44,8 @@ impl<'a> Glacis<'a> {
     }
 }
 
-fn policy() -> String {
+fn policy(evidence: Evidence) -> String {
+    let evidence = evidence.name();
     let first = VICTIM.octets()[3];
     let octets = first..first + VICTIM_ADDRESSES;
     let addresses: Vec<_> = octets.map(|octet| format!("address \"198.18.0.{octet}/24\"")).collect();
@@ -45,7 +64,7 @@ rules from=internet to=self {{ allow ping; allow tcp={OPEN_PORT} }}
 rules from=self to=internet {{ allow all }}
 scan {{
     interfaces v0
-    auto-block {{ threshold 20; window "5m"; duration "1h" }}
+    auto-block {{ evidence {evidence}; threshold 20; window "5m"; duration "1h" }}
 }}
 "#
     )
@@ -54,7 +73,8 @@ scan {{
 impl Peer for Glacis<'_> {
     fn title(&self) -> String {
         let output = self.daemon.glacis(&["--version"]);
-        String::from_utf8_lossy(&output.stdout).trim().replace("glacis", "Glacis")
+        let version = String::from_utf8_lossy(&output.stdout).trim().replace("glacis", "Glacis");
+        format!("{version} {}", self.evidence.name())
     }
 
     fn start(&mut self) {

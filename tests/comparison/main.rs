@@ -17,7 +17,7 @@ mod trials;
 
 use crowdsec::CrowdSec;
 use fail2ban::Fail2ban;
-use glacis::Glacis;
+use glacis::{Evidence, Glacis};
 use network::{Network, outside};
 use peer::Peer;
 use portsentry::{Mode, Portsentry};
@@ -30,8 +30,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trials::Trial;
 
-const PEERS: [&str; 7] = [
+const PEERS: [&str; 8] = [
     "glacis",
+    "glacis-any",
     "psad",
     "portsentry-classic",
     "portsentry-stealth",
@@ -105,7 +106,8 @@ fn examine(name: &str, folder: &Path) -> Findings {
 fn peer_named<'a>(name: &str, network: &'a Network, folder: &Path) -> Box<dyn Peer + 'a> {
     let victim = &network.victim;
     match name {
-        "glacis" => Box::new(Glacis::new(victim)),
+        "glacis" => Box::new(Glacis::new(victim, Evidence::SpoofProof)),
+        "glacis-any" => Box::new(Glacis::new(victim, Evidence::Any)),
         "psad" => Box::new(Psad::new(victim, folder)),
         "portsentry-classic" => Box::new(Portsentry::new(victim, Mode::Classic, folder)),
         "portsentry-stealth" => Box::new(Portsentry::new(victim, Mode::Stealth, folder)),

@@ -24,8 +24,8 @@ pub const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// It has a live stack; nothing stands before it.
 pub const BYSTANDER: IpAddr = outside(201);
-/// It has a live stack behind a stateful firewall, as clients behind NAT are.
-pub const SHELTERED: IpAddr = outside(202);
+/// They have a live stack behind a stateful firewall, as clients behind NAT do.
+pub const SHELTERED: [IpAddr; 2] = [outside(202), outside(212)];
 pub const OPEN_PORT: u16 = 80;
 
 /// An answer over two veth pairs takes well under a millisecond; a busy machine may need more.
@@ -165,10 +165,11 @@ fn address_outside(router: &Namespace, outside_hosts: &Namespace) {
         router.run(["sysctl", "-qw", &format!("{name}=1")]);
     }
     // Scanners send with a raw socket, so what answers them has no state there: only the sheltered one has a firewall.
+    let [one, other] = SHELTERED;
     let shelter = format!(
         "add table ip shelter
          add chain ip shelter in {{ type filter hook prerouting priority filter; }}
-         add rule ip shelter in ip daddr {SHELTERED} ct state != established drop"
+         add rule ip shelter in ip daddr {{ {one}, {other} }} ct state != established drop"
     );
     outside_hosts.run(["nft", &shelter]);
 }

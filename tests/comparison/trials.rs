@@ -28,6 +28,8 @@ impl Trial {
     }
 }
 
+/// A host with nothing before it, whose name a scanner uses beside its own.
+const DECOY: IpAddr = outside(211);
 /// How long a scan may take before it is cut off.
 const SCAN_SECONDS_MAX: u32 = 40;
 /// Above every peer's threshold, as the next.
@@ -58,7 +60,7 @@ pub fn scans() -> Vec<Trial> {
         scan("`nmap -6 -sS`", outside_v6(0), |n, s| nmap(n, s, &["-6", "-sS", "-p", "1-60"])),
         scan("`nmap -sS -f` (fragments)", outside(20), |n, s| nmap(n, s, &["-sS", "-f", "-p", "1-60"])),
         scan("`nmap -sS -D` (the real source)", outside(21), |n, s| {
-            let decoys = format!("{},{},ME", outside(211), outside(212));
+            let decoys = format!("{DECOY},{},ME", SHELTERED[1]);
             nmap(n, s, &["-sS", "-p", "1-60", "-D", &decoys]);
         }),
         scan("`masscan`", outside(22), |n, s| {
@@ -111,10 +113,11 @@ pub fn innocents() -> Vec<Trial> {
     vec![
         spare("forged: the gateway", GATEWAY, forged_syns),
         spare("forged: the resolver", resolver(), forged_syns),
-        spare("forged: a client behind NAT or a stateful firewall", SHELTERED, forged_syns),
+        spare("forged: a client behind NAT or a stateful firewall", SHELTERED[0], forged_syns),
         spare("forged: a host with nothing before it", BYSTANDER, forged_syns),
         // Sent by the trial of the real source.
-        spare("decoy of `nmap -D`", outside(211), |_, _| {}),
+        spare("decoy of `nmap -D`: a client behind NAT", SHELTERED[1], |_, _| {}),
+        spare("decoy of `nmap -D`: a host with nothing before it", DECOY, |_, _| {}),
         spare("300 connections to the open port", outside(203), |network, source| {
             for _ in 0..300 {
                 network.answers(source, Duration::from_millis(400));
