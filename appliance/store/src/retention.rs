@@ -154,3 +154,54 @@ pub(crate) fn clear(tables: &Tables, txn: &mut RwTxn<'_>) -> Result<u64, Fault> 
     tables.set_removing(txn, None)?;
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bounds, Store};
+    use glacis_control::scan_query::{DayRange, ScanFilter};
+    use glacis_control::{ProbeKinds, Protocol, ScanHit};
+    use std::path::Path;
+
+    const FIRST: Day = Day(20_000);
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, Bounds { bytes_initial: 4 << 20, ..Bounds::default() }).unwrap()
+    }
+
+    fn hits(day: Day, ports: u16) -> Vec<ScanHit> {
+        let source = "192.0.2.1".parse().unwrap();
+        let (protocol, kinds, at) = (Protocol::Tcp, ProbeKinds::default(), day.start());
+        (0..ports).map(|port| ScanHit { source, port, protocol, kinds, at, hits: 1 }).collect()
+    }
+
+    #[test]
+    fn a02_a_removal_that_is_cut_off_shows_nothing_of_its_days_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let range = DayRange::new(FIRST, Day(FIRST.0 + 1)).unwrap();
+        open(dir.path()).record(&hits(FIRST, 9000)).unwrap();
+        open(dir.path()).record(&hits(range.last, 3)).unwrap();
+        let (now, retention) = (Day(FIRST.0 + 2).start(), Some(Duration::from_hours(24)));
+        let mut steps = 0;
+        loop {
+            // Opened anew for every step, as after a crash.
+            let store = open(dir.path());
+            let retained = store.retain_step(now, retention).unwrap();
+            let reader = store.reader();
+            let summary = reader.summary(range).unwrap();
+            assert_eq!((summary.hits.current, summary.sources.current.count), (3, 1), "step {steps}");
+            assert_eq!(summary.ports.current.count, 3);
+            assert_eq!(reader.top_sources(range, 9).unwrap().rows[0].hits, 3);
+            assert_eq!(reader.page(&ScanFilter::all(range), None, 1000).unwrap().rows.len(), 3);
+            assert!(reader.newest(200).unwrap().iter().all(|row| row.record.day == range.last));
+            // Refused as long as it is for a day that is being removed.
+            if store.record(&hits(FIRST, 2)).unwrap() == 0 {
+                assert_eq!(reader.summary(range).unwrap().hits.current, 5);
+                break;
+            }
+            assert_ne!(retained, Retained::All(0), "removed, and still refused");
+            steps += 1;
+        }
+        assert!(steps > 5, "{steps} steps");
+    }
+}

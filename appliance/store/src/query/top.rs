@@ -102,8 +102,11 @@ fn busiest<S: Ranked>(
         unread += u128::from(lane.most);
         by_most.push((lane.most, index));
         if met.insert(subject) {
-            let row = added_up(tables, txn, days, subject)?;
-            visits += row.sums.len();
+            let most: Vec<u64> = lanes.iter().map(|lane| lane.most).collect();
+            let least = rows.last().filter(|_| rows.len() == n).map_or(0, |last| last.hits);
+            let (row, looked_at) = added_up(tables, txn, days, subject, &most, least)?;
+            visits += looked_at;
+            let Some(row) = row else { continue };
             let rank = |row: &Row<S>| (Reverse(row.hits), row.subject);
             let at = rows.partition_point(|other| rank(other) < rank(&row));
             if at < n {
@@ -115,15 +118,31 @@ fn busiest<S: Ranked>(
     Ok((rows, true))
 }
 
-fn added_up<S: Ranked>(tables: &Tables, txn: &RoTxn<'_>, days: &[Day], subject: S) -> Result<Row<S>, Fault> {
+/// All days of someone who has turned up for the first time, so that he has at most `most` hits on each of them. `None`
+/// as soon as he cannot reach `least`. How many days were looked at goes with it.
+fn added_up<S: Ranked>(
+    tables: &Tables,
+    txn: &RoTxn<'_>,
+    days: &[Day],
+    subject: S,
+    most: &[u64],
+    least: u64,
+) -> Result<(Option<Row<S>>, usize), Fault> {
+    let most_on = |day: &Day| days.binary_search(day).map_or(0, |index| u128::from(most[index]));
+    let own = subject.days(tables, txn, days)?;
+    let mut left: u128 = own.iter().map(most_on).sum();
     let mut row = Row { hits: 0, subject, sums: Vec::new() };
-    for day in subject.days(tables, txn, days)? {
-        if let Some(sum) = subject.sum(tables, txn, day)? {
+    for (looked_at, day) in own.iter().enumerate() {
+        if u128::from(row.hits) + left < u128::from(least) {
+            return Ok((None, looked_at));
+        }
+        left -= most_on(day);
+        if let Some(sum) = subject.sum(tables, txn, *day)? {
             row.hits = row.hits.saturating_add(S::hits(&sum));
-            row.sums.push((day, sum));
+            row.sums.push((*day, sum));
         }
     }
-    Ok(row)
+    Ok((Some(row), own.len()))
 }
 
 fn visible(tables: &Tables, txn: &RoTxn<'_>, range: DayRange) -> Result<Vec<Day>, Fault> {
