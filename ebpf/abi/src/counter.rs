@@ -53,7 +53,8 @@ counters! {
     BannedProbes = "banned_probes",
     /// Source, port and protocol combinations not seen before, or seen again after eviction.
     NewKeys = "new_keys",
-    /// Probes that found no slot in the table; they are in `probes` and nowhere else.
+    /// Probes that found no slot in the table, or whose source had none made for it because too many unknown ones came
+    /// at once: they are in `probes` and, if that, in an event of one hit.
     ProbesLost = "probes_lost",
     /// Events written to a ring.
     Events = "events",

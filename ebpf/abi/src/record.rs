@@ -17,8 +17,6 @@ impl SourceKey {
     pub const V4_BITS: u8 = 96;
     /// Bits of a whole address.
     pub const BITS: u32 = 128;
-    /// No address, to be written over.
-    pub const EMPTY: Self = Self { addr: [0; 16] };
 
     #[inline]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
@@ -206,15 +204,6 @@ pub struct FlowKey {
     pub source_port: [u8; 2],
     /// Always zero.
     pub reserved: [u8; 2],
-}
-
-impl FlowKey {
-    /// No flow, to be written over.
-    pub const EMPTY: Self = Self {
-        key: ProbeKey { source: SourceKey::EMPTY, port: [0; 2], protocol: 0, family: 0 },
-        source_port: [0; 2],
-        reserved: [0; 2],
-    };
 }
 
 /// What one CPU keeps for itself: found by one look-up, because every packet needs some of it.

@@ -9,6 +9,10 @@
 //! host with no stateful filter before it answer alike, so a forger can make a third party echo that is alive and
 //! unfiltered. Against that stand the link address in the cookie for neighbours, the list of those that are never
 //! banned, and that user space lets an echo vouch for few hits. A scanner that drops its own RSTs proves nothing.
+//!
+//! A masquerading router before the scanner is no obstacle, with Linux's conntrack at least: the ACK that answers a SYN
+//! belongs to the connection that the SYN began, reaches the scanner and the RST comes back, also where the router drops
+//! what is invalid. FIN, NULL and Xmas probes do not get out past a router that does.
 
 use crate::cpu::Cpu;
 use crate::packet::{Ipv4, Ipv6, Ports, TCP_ACK, TcpHeader};

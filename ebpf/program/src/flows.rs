@@ -6,10 +6,12 @@
 
 use crate::cpu::Cpu;
 use crate::packet::{Malformed, Packet, Ports, TCP_ACK, TCP_RST, TCP_SYN, TcpHeader};
+use crate::probes::Probe;
 use crate::{extensions, settings};
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
-use glacis_abi::{Counter, FLOWS_MAX, FlowKey, Protocol, Settings, SourceKey};
+use core::mem::MaybeUninit;
+use glacis_abi::{Counter, FLOWS_MAX, FlowKey, Protocol, Settings};
 
 #[btf_map]
 static FLOWS: LruHashMap<FlowKey, u64, FLOWS_MAX> = LruHashMap::new();
@@ -25,11 +27,13 @@ pub fn remember(cpu: Cpu, packet: &Packet) -> Result<(), Malformed> {
     if settings::flags() & Settings::COUNT_PROBES == 0 {
         return Ok(());
     }
-    let mut key = FlowKey::EMPTY;
-    let mut local = SourceKey::EMPTY;
-    let Some(network) = packet.network(&mut local, &mut key.key.source)? else {
+    // The answer, as it will come in.
+    let mut place = MaybeUninit::uninit();
+    let answer = Probe::empty(&mut place);
+    let Some(network) = packet.network(&mut answer.destination, &mut answer.flow.key.source)? else {
         return Ok(());
     };
+    let key = &mut answer.flow;
     let Some(transport) = extensions::transport(packet, &network)? else {
         return Ok(());
     };
@@ -49,7 +53,7 @@ pub fn remember(cpu: Cpu, packet: &Packet) -> Result<(), Malformed> {
     key.key.family = network.family;
     key.source_port = ports.destination;
     let now = cpu.now();
-    if let Some(seen) = FLOWS.get_ptr_mut(&key) {
+    if let Some(seen) = FLOWS.get_ptr_mut(&*key) {
         // SAFETY: `seen` points at a map value, readable and writable until the program returns; it is an aligned
         // `u64`.
         unsafe {
@@ -57,7 +61,7 @@ pub fn remember(cpu: Cpu, packet: &Packet) -> Result<(), Malformed> {
                 seen.write_volatile(now);
             }
         }
-    } else if FLOWS.insert(&key, now, 0).is_ok() {
+    } else if FLOWS.insert(&*key, now, 0).is_ok() {
         cpu.count(Counter::Flows);
     }
     Ok(())

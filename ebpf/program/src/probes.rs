@@ -2,12 +2,12 @@
 
 use crate::cpu::Cpu;
 use crate::packet::put;
-use crate::{atomic, challenge, events};
+use crate::{atomic, budgets, challenge, events, sources};
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
 use core::mem::MaybeUninit;
-use glacis_abi::{Counter, FlowKey, NEXT, PROBES_MAX, ProbeCount, ProbeKey, ProbeKind, SourceKey};
+use glacis_abi::{Budget, Counter, FlowKey, NEXT, PROBES_MAX, ProbeCount, ProbeKey, ProbeKind, SourceKey};
 
 /// Shared and not per CPU: a per-CPU table gained nothing and loses the order of hits.
 #[btf_map]
@@ -58,10 +58,7 @@ pub fn count(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> i32 {
     if probe.is_banned {
         cpu.count(Counter::BannedProbes);
     }
-    let Some((tally, is_news)) = tally(cpu, probe) else {
-        cpu.count(Counter::ProbesLost);
-        return NEXT;
-    };
+    let (tally, is_news) = tally(cpu, probe);
     let is_told = is_news || ProbeCount::is_told(tally.hits);
     if is_told && events::tell(skb, probe, tally.hits, tally.first, tally.kinds.into()) != 0 {
         return challenge::send_challenge(skb, probe);
@@ -69,29 +66,36 @@ pub fn count(cpu: Cpu, skb: *mut __sk_buff, probe: &Probe) -> i32 {
     NEXT
 }
 
-/// Adds a probe to its entry, which is made if there is none; `None` when there is no slot.
+/// Adds a probe to its entry, which is made if there is none. Where none can be made, the probe stands alone.
 #[inline(always)]
-fn tally(cpu: Cpu, probe: &Probe) -> Option<(Tally, bool)> {
+fn tally(cpu: Cpu, probe: &Probe) -> (Tally, bool) {
     if let Some(entry) = PROBES.get_ptr_mut(probe.key()) {
-        return Some(add(cpu, entry, probe));
+        return add(cpu, entry, probe);
     }
     let (now, kinds) = (cpu.now(), probe.kind.bit());
-    let fresh = ProbeCount {
-        hits: 1,
-        first: now,
-        last: now,
-        destination: probe.destination,
-        kinds,
-        reserved: [0; 6],
-    };
-    // Not looked up again: what nobody has looked up since it was made is the first to be evicted, and that is what
-    // forged sources leave.
-    if PROBES.insert(probe.key(), fresh, u64::from(BPF_NOEXIST)).is_ok() {
-        cpu.count(Counter::NewKeys);
-        return Some((Tally { hits: 1, first: now, kinds }, true));
+    if budgets::take(Budget::Keys, now) || sources::know(probe.source()) {
+        let fresh = ProbeCount {
+            hits: 1,
+            first: now,
+            last: now,
+            destination: probe.destination,
+            kinds,
+            reserved: [0; 6],
+        };
+        // Not looked up again: what nobody has looked up since it was made is the first to be evicted, and that is
+        // what forged sources leave.
+        if PROBES.insert(probe.key(), fresh, u64::from(BPF_NOEXIST)).is_ok() {
+            cpu.count(Counter::NewKeys);
+        } else if let Some(entry) = PROBES.get_ptr_mut(probe.key()) {
+            // Another CPU made it meanwhile.
+            return add(cpu, entry, probe);
+        } else {
+            cpu.count(Counter::ProbesLost);
+        }
+    } else {
+        cpu.count(Counter::ProbesLost);
     }
-    // Another CPU made the entry meanwhile, or there was no slot.
-    PROBES.get_ptr_mut(probe.key()).map(|entry| add(cpu, entry, probe))
+    (Tally { hits: 1, first: now, kinds }, true)
 }
 
 /// What an entry says after a probe was added.

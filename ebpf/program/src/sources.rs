@@ -20,6 +20,12 @@ pub fn echoes(source: &SourceKey) -> u64 {
     PROVEN.get_ptr(source).map_or(0, |proof| unsafe { (&raw const (*proof).echoes).read_volatile() })
 }
 
+/// Whether a source is being challenged or has echoed, so that it is not one of a flood of forged ones.
+#[inline(always)]
+pub fn know(source: &SourceKey) -> bool {
+    find(source).is_some() || echoes(source) != 0
+}
+
 /// Notes an echo.
 #[inline(always)]
 pub fn prove(source: &SourceKey, now: u64) -> Option<Proof> {
