@@ -244,6 +244,9 @@ fn assert_is_challenge(answer: &[u8], probe: &[u8], port: u16, what: &str) {
     assert_eq!(answer[14..], expected, "{what}");
 }
 
+/// A frame to a port.
+type ToPort<'a> = &'a dyn Fn(u16) -> Vec<u8>;
+
 #[test]
 fn a28_a_challenge_is_a_bare_ack_whatever_it_answers() {
     with_program(CHALLENGE, |program| {
@@ -256,7 +259,7 @@ fn a28_a_challenge_is_a_bare_ack_whatever_it_answers() {
             segment
         };
         let loaded = |port| [syn(port), vec![0xaa; 1200]].concat();
-        let cases: [(&str, &dyn Fn(u16) -> Vec<u8>); 12] = [
+        let cases: [(&str, ToPort); 12] = [
             ("SYN", &|port| v4(TCP, 0, &syn(port))),
             ("SYN, IPv6", &|port| v6(TCP, &syn(port))),
             ("SYN with options", &|port| v4(TCP, 0, &optioned(port))),
