@@ -2,6 +2,7 @@
 
 use crate::scene::*;
 use glacis_tests::daemon::Daemon;
+use glacis_tests::netns::Namespace;
 use glacis_tests::traffic::{Flood, Probes, Sent, Sources};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +95,40 @@ fn a28_an_honest_scanner_proves_itself_over_ipv6_too() {
 }
 
 #[test]
+fn a28_a_scanner_behind_a_stateful_nat_proves_itself_in_the_name_of_its_nat() {
+    let scene = Scene::new();
+    let daemon = daemon(&scene, SPOOF_PROOF);
+    let lan = Namespace::new("lan");
+    lan.veth("l0", &scene.outside, "s1");
+    lan.address("l0", "10.8.0.2/24");
+    scene.outside.address("s1", "10.8.0.1/24");
+    lan.run(["ip", "route", "add", "default", "via", "10.8.0.1"]);
+    scene.outside.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    let masquerade = format!(
+        "add table ip nat
+         add chain ip nat out {{ type nat hook postrouting priority srcnat; }}
+         add rule ip nat out oifname s0 snat to {SCANNER}"
+    );
+    scene.outside.run(["nft", &masquerade]);
+    lan.run([
+        "timeout",
+        "60",
+        "nmap",
+        "-n",
+        "-Pn",
+        "-T4",
+        "-sS",
+        "-p",
+        "7001-7060",
+        "--max-retries",
+        "0",
+        FIREWALL,
+    ]);
+    let ban = wait_ban(&daemon, &format!("{SCANNER}/32"));
+    assert!(ban["reason"]["echoes"].as_u64() > Some(0), "{ban:#?}");
+}
+
+#[test]
 fn a28_no_port_looks_open_to_who_is_challenged() {
     let scene = Scene::new();
     let _daemon = daemon(&scene, SPOOF_PROOF);
@@ -137,8 +172,9 @@ fn a30_a_flood_costs_a_bounded_memory_and_what_it_pushes_out_is_counted() {
     assert!(told > 0, "600 000 sources in a bounded memory, and nothing was lost? {scan:#?}");
 }
 
+/// Memory of the process alone; pages of the store's file are the kernel's to keep or to drop.
 fn resident_kib(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has one");
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("every process has one");
     line.trim().trim_end_matches(" kB").parse().expect("the kernel prints a number")
 }
