@@ -5,6 +5,7 @@ use glacis_tests::daemon::{Daemon, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Every hit counts, so that a test may count packets.
@@ -14,6 +15,47 @@ fn any(more: &str) -> String {
 
 fn blocks(daemon: &Daemon) -> Vec<Value> {
     daemon.blocks().as_array().expect("blocks are a list").clone()
+}
+
+/// Takes our table away and holds one of its name, which nobody else may change, until it is dropped.
+struct Usurper(std::process::Child);
+
+impl Usurper {
+    fn rise(scene: &Scene) -> Self {
+        let mut command = scene.firewall.command(["nft", "-i"]);
+        let nft = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("nft starts");
+        let mut orders = nft.stdin.as_ref().expect("stdin is a pipe");
+        orders.write_all(b"delete table inet glacis\n").expect("nft reads");
+        orders.write_all(b"add table inet glacis { flags owner; }\n").expect("nft reads");
+        Self(nft)
+    }
+}
+
+impl Drop for Usurper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a12_nobody_is_blocked_while_the_firewall_is_not_applied_and_the_status_says_so() {
+    let scene = Scene::new();
+    let daemon = daemon(&scene, &any("duration \"1h\""));
+    let usurper = Usurper::rise(&scene);
+    let status = daemon.wait_for("it is noticed", |s| s["firewall"] == "tampered");
+    let why = status["scan"]["auto_block"]["suspended"].as_str().expect("a reason");
+    let problems = status["problems"].to_string();
+    assert!(problems.contains(why), "{problems}");
+    scene.syns(SCANNER, 7001..7041);
+    wait_records(&daemon, SCANNER, "forty records", |rows| rows.len() == 40);
+    assert_eq!(blocks(&daemon), Vec::<Value>::new());
+
+    drop(usurper);
+    daemon.wait_ready();
+    assert_eq!(daemon.status()["scan"]["auto_block"]["suspended"], Value::Null);
+    scene.syns(SCANNER, 7041..7081);
+    wait_ban(&daemon, "192.0.2.66/32");
 }
 
 #[test]

@@ -86,6 +86,21 @@ fn a28_a_forged_flood_blocks_nobody_and_hides_no_real_scanner() {
 }
 
 #[test]
+fn a28_hping3_with_random_sources_blocks_nobody() {
+    let scene = Scene::new();
+    let daemon = daemon(&scene, SPOOF_PROOF);
+    let argv =
+        ["timeout", "60", "hping3", "-q", "-S", "--rand-source", "-p", "7001", "-c", "50000", "-i", "u20"];
+    // It fails when nobody answers, which is as it should be.
+    let hping3 = scene.outside.command([&argv[..], &[FIREWALL]].concat()).output().expect("hping3 starts");
+    let sent = String::from_utf8_lossy(&hping3.stderr).into_owned();
+    assert!(sent.contains("50000 packets transmitted") || hping3.status.code() == Some(124), "{sent}");
+    scene.nmap(SCANNER, &["-sS", "-p", "7001-7060"]);
+    wait_ban(&daemon, &format!("{SCANNER}/32"));
+    assert_eq!(sources(&daemon), [format!("{SCANNER}/32")]);
+}
+
+#[test]
 fn a28_an_honest_scanner_proves_itself_over_ipv6_too() {
     let scene = Scene::new();
     let daemon = daemon(&scene, SPOOF_PROOF);
