@@ -45,8 +45,6 @@ const PEERS: [&str; 8] = [
 const SETTLE: Duration = Duration::from_secs(15);
 /// A peer that reads its log again after a restart may take so long to remember its blocks.
 const RETURN_PATIENCE: Duration = Duration::from_secs(60);
-/// Scans that run side by side.
-const AT_ONCE: usize = 5;
 /// A peer may go on with a flood for so long.
 const FLOOD_PATIENCE: Duration = Duration::from_secs(120);
 /// It is done with it when it takes less than this within a window longer than any peer sleeps.
@@ -122,11 +120,8 @@ fn watch_trials(network: &Network, peer: &dyn Peer) -> (Vec<Finding>, Vec<Option
     let (scans, slow, innocents) = (trials::scans(), trials::slow_scan(), trials::innocents());
     let latencies = std::thread::scope(|scope| {
         scope.spawn(|| slow.send(network));
-        for some in scans.chunks(AT_ONCE) {
-            std::thread::scope(|scope| some.iter().for_each(|scan| drop(scope.spawn(|| scan.send(network)))));
-        }
-        for innocent in &innocents {
-            innocent.send(network);
+        for trial in scans.iter().chain(&innocents) {
+            trial.send(network);
         }
         std::thread::sleep(SETTLE);
         BURST_SOURCES.map(|octet| time_to_block(network, outside(octet))).to_vec()

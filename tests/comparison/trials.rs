@@ -45,7 +45,7 @@ fn spare(name: &'static str, source: IpAddr, send: fn(&Network, IpAddr)) -> Tria
     Trial { name, right: Right::Spared, source, send }
 }
 
-/// Scans by real tools, each from an address of its own; independent, so they may run side by side.
+/// Scans by real tools, each from an address of its own.
 pub fn scans() -> Vec<Trial> {
     vec![
         scan("`nmap -sS`", outside(11), |n, s| nmap(n, s, &["-sS", "-p", "1-60"])),
