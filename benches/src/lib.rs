@@ -5,6 +5,9 @@
 
 mod boot;
 mod figure;
+mod flood;
+mod forged;
+mod latency;
 mod memory;
 mod nft;
 mod queries;
@@ -27,12 +30,15 @@ struct Topic {
     measure: fn() -> Outcome<Vec<Figure>>,
 }
 
-const TOPICS: [Topic; 6] = [
+const TOPICS: [Topic; 9] = [
     Topic { name: "tc", what: "packets in the TC program", measure: tc::figures },
     Topic { name: "nft", what: "rulesets and bans against nft", measure: nft::figures },
     Topic { name: "store", what: "upserts against SQLite", measure: store::figures },
     Topic { name: "queries", what: "questions about ten million scans", measure: queries::figures },
     Topic { name: "memory", what: "memory of the idle daemon", measure: memory::figures },
+    Topic { name: "flood", what: "a flood of forged sources against nft", measure: flood::figures },
+    Topic { name: "forged", what: "memory under forged sources", measure: forged::figures },
+    Topic { name: "latency", what: "from a probe to the kernel's ban", measure: latency::figures },
     Topic { name: "boot", what: "image and boot", measure: boot::figures },
 ];
 

@@ -28,11 +28,11 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let status = daemon.wait_for("the worker", |s| s["workers"][0]["pid"].is_u64());
     std::thread::sleep(SETTLE);
     let workers = status["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let core = pss_mebibytes(u64::from(daemon.pid()))?;
+    let core = smaps_mebibytes(daemon.pid(), "Pss:")?;
     let mut all = core;
     for worker in workers {
         let pid = worker["pid"].as_u64().ok_or("a worker without a pid in the status")?;
-        all += pss_mebibytes(pid)?;
+        all += smaps_mebibytes(pid.try_into()?, "Pss:")?;
     }
     Ok(vec![Figure {
         what: "memory, idle: core and workers".to_owned(),
@@ -44,10 +44,11 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     }])
 }
 
-fn pss_mebibytes(pid: u64) -> Outcome<f64> {
+/// One line of what the kernel sums up about all mappings of a process.
+pub(crate) fn smaps_mebibytes(pid: u32, line: &str) -> Outcome<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<f64>().ok());
-    Ok(kib.ok_or_else(|| format!("no Pss in {path}"))? / 1024.0)
+    let rest = text.lines().find_map(|found| found.strip_prefix(line));
+    let kib = rest.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<f64>().ok());
+    Ok(kib.ok_or_else(|| format!("no `{line}` in {path}"))? / 1024.0)
 }

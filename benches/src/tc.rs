@@ -157,10 +157,10 @@ fn frame(source: [u8; 4], port: u16, flags: u8) -> Vec<u8> {
 }
 
 /// A BPF file system of the benchmark's own.
-struct Bpffs(TempDir);
+pub(crate) struct Bpffs(pub(crate) TempDir);
 
 impl Bpffs {
-    fn mount() -> Outcome<Self> {
+    pub(crate) fn mount() -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let status = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(directory.path()).status()?;
         if !status.success() {
