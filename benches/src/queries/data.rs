@@ -62,7 +62,7 @@ pub fn day(number: u32) -> Vec<ScanHit> {
     let mut hits = Vec::with_capacity(wanted);
     let mut known = HashSet::with_capacity(wanted);
     let mut add = |hits: &mut Vec<ScanHit>, random: &mut Random, source: u64, port: u16, count: u64| {
-        let udp = port % 7 == 0;
+        let udp = port.is_multiple_of(7);
         if hits.len() < wanted && known.insert((source, port)) {
             hits.push(ScanHit {
                 source: address(source),
