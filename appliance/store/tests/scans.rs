@@ -71,8 +71,17 @@ fn assert_agrees(store: &Store, model: &Model, days: DayRange) {
     let reader = store.reader();
     assert_eq!(reader.summary(days).unwrap(), model.summary(days), "{days:?}");
     assert_eq!(reader.trend(days).unwrap(), model.trend(days), "{days:?}");
+    assert_tops_agree(store, model, days);
+    for filter in filters(days) {
+        for limit in [17, 1000] {
+            assert_eq!(listed(store, &filter, limit), model.listed(&filter), "{filter:?}");
+        }
+    }
+}
+
+fn assert_tops_agree(store: &Store, model: &Model, days: DayRange) {
     for n in [1, 10, 1000] {
-        let sources = reader.top_sources(days, n).unwrap();
+        let sources = store.reader().top_sources(days, n).unwrap();
         assert!(sources.exact);
         let expected = model.sources(days);
         let most: Vec<_> = expected.iter().take(n).map(|total| total.hits).collect();
@@ -80,16 +89,11 @@ fn assert_agrees(store: &Store, model: &Model, days: DayRange) {
         for total in sources.rows {
             assert!(expected.contains(&total), "{total:?}");
         }
-        let ports = reader.top_ports(days, n).unwrap();
+        let ports = store.reader().top_ports(days, n).unwrap();
         let expected = model.ports(days);
         let most: Vec<_> = expected.iter().take(n).map(|total| total.hits).collect();
         assert_eq!(ports.rows.iter().map(|total| total.hits).collect::<Vec<_>>(), most);
         assert!(ports.rows.iter().all(|total| expected.contains(total)) && ports.exact);
-    }
-    for filter in filters(days) {
-        for limit in [17, 1000] {
-            assert_eq!(listed(store, &filter, limit), model.listed(&filter), "{filter:?}");
-        }
     }
 }
 
@@ -287,6 +291,62 @@ fn a22_who_is_never_first_on_a_day_can_be_first_of_all_days() {
     let top = store.reader().top_sources(range(20_000, 20_009), 1).unwrap();
     assert_eq!((top.rows[0].source.to_string(), top.rows[0].hits), ("192.0.2.1".to_owned(), 600));
     assert!(top.exact);
+}
+
+/// Few with most of the hits, many with a few; most ports of a day have one source.
+fn tailed_hit(random: &mut Random, days: u32) -> ScanHit {
+    let day = TODAY.0 - random.below(days.into()) as u32;
+    let source = Ipv4Addr::from_bits(0x0a00_0000 + (random.below(3000) * random.below(3000) / 3000) as u32);
+    let port = (random.below(5000) * random.below(5000) / 5000) as u16;
+    let hits = 1 << random.below(12).min(random.below(12));
+    ScanHit { hits: hits + random.below(hits), ..day_hit(day, &source.to_string(), port) }
+}
+
+#[test]
+fn a22_tops_are_the_models_when_only_the_fronts_of_the_days_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut model = Model::default();
+    let mut random = Random::new(23);
+    for round in 0..6 {
+        let hits: Vec<_> = (0..4000).map(|_| tailed_hit(&mut random, 20)).collect();
+        store.record_located(&hits, &location_of).unwrap();
+        model.record(&hits);
+        match round {
+            2 => {
+                store.retain(TODAY.start(), Some(Duration::from_hours(24 * 15))).unwrap();
+                model.retain(Day(TODAY.0 - 15));
+            }
+            3 => {
+                drop(store);
+                store = open(dir.path());
+            }
+            4 => {
+                store.clear_scans().unwrap();
+                model = Model::default();
+            }
+            _ => {}
+        }
+        for days in [1, 2, 7, 20] {
+            assert_tops_agree(&store, &model, DayRange::ending(TODAY, days));
+        }
+    }
+}
+
+#[test]
+fn a22_a_top_that_takes_too_long_to_prove_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // Of three days of strangers with as many hits each, the lists of two would have to be read.
+    for day in 0..3u32 {
+        let source = |number: u32| Ipv4Addr::from_bits((10 + day) << 24 | number).to_string();
+        let hits: Vec<_> = (0..52_000).map(|number| day_hit(20_000 + day, &source(number), 22)).collect();
+        store.record(&hits).unwrap();
+    }
+    let top = |days| store.reader().top_sources(days, 10).unwrap();
+    let (two, three) = (top(range(20_000, 20_001)), top(range(20_000, 20_002)));
+    assert!(two.exact && !three.exact);
+    assert!(three.rows.len() == 10 && three.rows.iter().all(|row| row.hits == 1));
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) use ban::{ban_until, event_at};
 pub use key::{Key, ScanKey, Subject, Target};
 pub(crate) use old::parse_old_scan;
 pub use place::{PLACE_UNKNOWN, PlaceBytes, encode_place, folded_text, parse_place};
-pub use sums::{DAYS_BACK, DaySum, PortSum, SourceSum, Tally, grade, hits_at_most};
+pub use sums::{DAYS_BACK, DaySum, PortSum, SourceSum, Tally, grade, hits_at_least, hits_at_most};
 
 /// Raised with every change that an older version would misread.
 pub const LAYOUT_VERSION: u32 = 2;

@@ -192,6 +192,11 @@ pub const fn grade(hits: u64) -> u8 {
     (4 * (doublings - 1) + step as u32) as u8
 }
 
+/// The least hits that have this grade.
+pub const fn hits_at_least(grade: u8) -> u64 {
+    if grade == 0 { 0 } else { hits_at_most(grade - 1).saturating_add(1) }
+}
+
 /// The most hits that have this grade.
 pub const fn hits_at_most(grade: u8) -> u64 {
     if grade < 4 {
@@ -253,9 +258,11 @@ mod tests {
             let most = hits_at_most(grade_number);
             if most < u64::MAX {
                 assert_eq!((grade(most), grade(most + 1)), (grade_number, grade_number + 1), "{most}");
+                assert_eq!(hits_at_least(grade_number + 1), most + 1);
             }
         }
         assert_eq!((grade(0), grade(1), grade(u64::MAX)), (0, 1, 251));
+        assert_eq!((hits_at_least(0), hits_at_least(1)), (0, 1));
         assert_eq!(hits_at_most(251), u64::MAX);
     }
 

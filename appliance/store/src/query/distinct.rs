@@ -1,6 +1,6 @@
 //! Distinct ports of a source, and distinct sources of a port, over several days.
 
-use super::top::Ranked;
+use super::busiest::Ranked;
 use crate::error::Fault;
 use crate::layout::{Fields, Key};
 use crate::rollup::SKETCH_FROM;

@@ -1,5 +1,6 @@
 //! Answers to the questions about scans, each in bounded time whatever the store holds.
 
+mod busiest;
 mod distinct;
 mod filter;
 mod listing;
