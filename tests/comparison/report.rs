@@ -115,7 +115,7 @@ fn latency(all: &[Option<u64>]) -> String {
 
 fn survival(survival: Survival) -> String {
     if !survival.blocked_before {
-        return "none to keep".to_owned();
+        return "lost before".to_owned();
     }
     match (survival.blocked_after, survival.seconds_before, survival.seconds_after) {
         (false, ..) => "**gone**".to_owned(),

@@ -61,7 +61,8 @@ pub fn scans() -> Vec<Trial> {
         scan("`nmap -sS -f` (fragments)", outside(20), |n, s| nmap(n, s, &["-sS", "-f", "-p", "1-60"])),
         scan("`nmap -sS -D` (the real source)", outside(21), |n, s| {
             let decoys = format!("{DECOY},{},ME", SHELTERED[1]);
-            nmap(n, s, &["-sS", "-p", "1-60", "-D", &decoys]);
+            // As frames: a raw socket would tell the connection tracker of the outside, which shelters a decoy there.
+            nmap(n, s, &["-sS", "-p", "1-60", "--send-eth", "-D", &decoys]);
         }),
         scan("`masscan`", outside(22), |n, s| {
             let argv = ["masscan", "-p1-60", "--rate", "100", "--wait", "1", "--interface", "o0"];
