@@ -334,6 +334,25 @@ fn a22_tops_are_the_models_when_only_the_fronts_of_the_days_are_read() {
 }
 
 #[test]
+fn a22_who_is_first_by_what_was_not_read_is_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let hits = |day, source: Ipv4Addr, hits| ScanHit { hits, ..day_hit(day, &source.to_string(), 22) };
+    let (once, daily) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(10, 0, 0, 1));
+    let mut all = vec![hits(20_000, once, 1000), hits(20_000, daily, 600)];
+    all.extend((20_001..20_020).map(|day| hits(day, daily, 38)));
+    for day in 20_000..20_020 {
+        // Strangers before, and others of the same grade, of which the higher addresses are read first.
+        let stranger = |number| Ipv4Addr::new(198, 51, (day - 20_000) as u8, number);
+        all.extend((0..60).map(|number| hits(day, stranger(number), if number < 20 { 100 } else { 39 })));
+    }
+    store.record(&all).unwrap();
+    let top = store.reader().top_sources(range(20_000, 20_019), 1).unwrap();
+    assert_eq!((top.rows[0].source, top.rows[0].hits), (daily.into(), 600 + 19 * 38));
+    assert!(top.exact);
+}
+
+#[test]
 fn a22_a_top_that_takes_too_long_to_prove_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
