@@ -48,7 +48,6 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let processes = Processes { core: daemon.pid(), worker: worker as u32 };
     let wire = Wire::open(&crowd, "p0", &firewall, "g0");
 
-    let slabs_before = slab_mebibytes()?;
     let mut stages = vec![processes.memory()?];
     let stop = AtomicBool::new(false);
     let peak = thread::scope(|scope| {
@@ -62,7 +61,6 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
         flooded.and(peak)
     })?;
     let [idle, first, .., last] = stages[..] else { return Err("a stage was not measured".into()) };
-    let slabs = slab_mebibytes()? - slabs_before;
     let alone = |what: &str, ours: String, value, bound| Figure {
         what: format!("10 million forged sources: {what}"),
         ours,
@@ -90,7 +88,6 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
             peak.mapped_files,
             Bound::Told,
         ),
-        alone("slabs of the whole machine", format!("{slabs:+.1} MiB"), slabs, Bound::Told),
     ])
 }
 
@@ -174,12 +171,4 @@ fn bpf_mebibytes(pid: u32) -> Outcome<f64> {
         return Err("the daemon has no maps: scan awareness is off".into());
     }
     Ok(bytes_by_id.values().sum::<u64>() as f64 / f64::from(1 << 20))
-}
-
-/// Of everything that runs here, not of ours alone.
-fn slab_mebibytes() -> Outcome<f64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no SUnreclaim in /proc/meminfo")?;
-    Ok(kib.parse::<f64>()? / 1024.0)
 }
