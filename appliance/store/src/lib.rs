@@ -16,6 +16,7 @@
 
 mod batch;
 mod changes;
+mod clearing;
 mod environment;
 mod error;
 pub mod layout;

@@ -137,7 +137,7 @@ impl StoreReader {
         self.environment.read("counting records", |tables, txn| {
             Ok(Totals {
                 bytes_used: tables.bytes_used(txn)?,
-                scan_records: tables.records.len(txn)?,
+                scan_records: tables.scan_records(txn)?,
                 bans: tables.bans.len(txn)?,
                 events: tables.events.len(txn)?,
             })

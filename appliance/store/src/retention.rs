@@ -1,4 +1,4 @@
-//! Removing: what is past the retention, and everything at once.
+//! Removing what is past the retention.
 //!
 //! Days go whole. A first transaction takes the sums of the days away and notes the last of them as being removed: from
 //! then on no reader sees these days, and hits for them are refused. Their records, indexes and roll-ups follow in
@@ -139,20 +139,6 @@ fn remove_front(table: Table, txn: &mut RwTxn<'_>, last: Day) -> Result<usize, F
     }
     let Some(end) = end else { return Ok(0) };
     Ok(table.delete_range(txn, &(Bound::Unbounded, Bound::Included(&*end)))?)
-}
-
-/// Removes every scan record and all that comes from scans, in one transaction: whole trees are given back without
-/// looking at their leaves. Returns how many records there were.
-pub(crate) fn clear(tables: &Tables, txn: &mut RwTxn<'_>) -> Result<u64, Fault> {
-    let mut records = tables.records.len(txn)?;
-    if let Some(old) = tables.old_scans {
-        records += old.len(txn)?;
-    }
-    for table in tables.of_scans() {
-        table.clear(txn)?;
-    }
-    tables.set_removing(txn, None)?;
-    Ok(records)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The one writer.
 
 use crate::batch::Tallies;
+use crate::clearing::{self, Clearing};
 use crate::environment::Environment;
 use crate::error::Fault;
 use crate::retention::{self, Retained};
@@ -235,10 +236,20 @@ impl Store {
         Ok(given)
     }
 
-    /// Removes every scan record and all that comes from them, in one transaction. Bans, offences, events and settings
-    /// stay. Returns how many records there were.
+    /// Removes every scan record and all that comes from them; readers see none from the first of several transactions
+    /// on. Bans, offences, events and settings stay. Returns how many records there were.
     pub fn clear_scans(&self) -> Result<u64, StoreError> {
-        self.environment.write("clearing scans", self.bounds.bytes_max, retention::clear)
+        let records = self.begin_clearing()?;
+        while self.clear_step()? == Clearing::Some {}
+        Ok(records)
+    }
+
+    pub(crate) fn begin_clearing(&self) -> Result<u64, StoreError> {
+        self.environment.write("clearing scans", self.bounds.bytes_max, clearing::begin)
+    }
+
+    pub(crate) fn clear_step(&self) -> Result<Clearing, StoreError> {
+        self.environment.write("clearing scans", self.bounds.bytes_max, clearing::step)
     }
 
     /// Moves all records of a store that was of layout 1 to this one, in bounded transactions.

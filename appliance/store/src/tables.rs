@@ -1,7 +1,7 @@
 //! The databases of one environment.
 
 use crate::error::Fault;
-use crate::layout::{self, META_LAYOUT, META_NEXT_EVENT, META_REMOVING, META_RETENTION};
+use crate::layout::{self, META_CLEARING, META_LAYOUT, META_NEXT_EVENT, META_REMOVING, META_RETENTION};
 use glacis_control::Day;
 use heed::types::Bytes;
 use heed::{Database, RoTxn, RwTxn};
@@ -165,6 +165,25 @@ impl Tables {
     pub fn removing(&self, txn: &RoTxn<'_>) -> Result<Option<Day>, Fault> {
         let stored = self.meta.get(txn, META_REMOVING)?;
         Ok(stored.map(|bytes| layout::parse_u32("the removed day", bytes)).transpose()?.map(Day))
+    }
+
+    /// Whether all scans are being removed: readers see none.
+    pub fn is_clearing(&self, txn: &RoTxn<'_>) -> Result<bool, Fault> {
+        Ok(self.meta.get(txn, META_CLEARING)?.is_some())
+    }
+
+    pub fn set_clearing(&self, txn: &mut RwTxn<'_>, clearing: bool) -> Result<(), Fault> {
+        if clearing {
+            self.meta.put(txn, META_CLEARING, &[])?;
+        } else {
+            self.meta.delete(txn, META_CLEARING)?;
+        }
+        Ok(())
+    }
+
+    /// Those that are not being removed with all others; those of single days that are being removed count.
+    pub fn scan_records(&self, txn: &RoTxn<'_>) -> Result<u64, Fault> {
+        if self.is_clearing(txn)? { Ok(0) } else { Ok(self.records.len(txn)?) }
     }
 
     pub fn set_removing(&self, txn: &mut RwTxn<'_>, day: Option<Day>) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 //! that is full says so.
 
 use crate::batch::{Pending, Tallies};
+use crate::clearing::Clearing;
 use crate::retention::Retained;
 use crate::store::Locate;
 use crate::upgrade::Upgraded;
@@ -143,12 +144,13 @@ impl WriterHandle {
         self.order(Order::Retain { now, retention, removed: 0, done: Box::new(done) })
     }
 
-    /// Queues [`Store::clear_scans`]. Hits that wait when it is carried out go too; those that come later are kept.
+    /// Queues [`Store::clear_scans`]. It goes in steps, with other orders between them. Hits that wait when it begins go
+    /// too; those that come later are kept, and wait until it is done.
     pub fn clear_scans(
         &self,
         done: impl FnOnce(Result<u64, Arc<StoreError>>) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        self.order(Order::Clear(Box::new(done)))
+        self.order(Order::Clear { begun: None, done: Box::new(done) })
     }
 
     /// Reads in this process; does not wait for the writer.
@@ -178,8 +180,17 @@ impl WriterHandle {
 enum Order {
     Apply(Batch, Acknowledge<Applied>),
     Expire(UnixMillis, Acknowledge<Vec<Ban>>),
-    Clear(Acknowledge<u64>),
-    Retain { now: UnixMillis, retention: Option<Duration>, removed: u64, done: Acknowledge<u64> },
+    /// `begun` with the number of records that there were.
+    Clear {
+        begun: Option<u64>,
+        done: Acknowledge<u64>,
+    },
+    Retain {
+        now: UnixMillis,
+        retention: Option<Duration>,
+        removed: u64,
+        done: Acknowledge<u64>,
+    },
 }
 
 impl std::fmt::Debug for Order {
@@ -187,7 +198,7 @@ impl std::fmt::Debug for Order {
         f.write_str(match self {
             Self::Apply(..) => "Apply",
             Self::Expire(..) => "Expire",
-            Self::Clear(_) => "Clear",
+            Self::Clear { .. } => "Clear",
             Self::Retain { .. } => "Retain",
         })
     }
@@ -199,6 +210,8 @@ struct Queue {
     /// When the hits are to be committed; `None` while there are none.
     hits_due: Option<Instant>,
     orders: VecDeque<Order>,
+    /// A clearing has begun and is among the orders: hits wait for it, or they would have to finish it.
+    clearing: bool,
     stopping: bool,
 }
 
@@ -250,7 +263,7 @@ impl Shared {
         loop {
             let now = Instant::now();
             let hits_due = queue.hits_due.is_some_and(|due| due <= now) || queue.hits.len() >= COMMIT_HITS;
-            if hits_due || (queue.stopping && !queue.hits.is_empty()) {
+            if !queue.clearing && (hits_due || (queue.stopping && !queue.hits.is_empty())) {
                 queue.hits_due = None;
                 return Work::Hits(queue.hits.take());
             }
@@ -300,13 +313,7 @@ impl Shared {
     fn carry_out_one(&self, order: Order, locate: Locate<'_>) {
         match order {
             Order::Apply(batch, done) => self.apply(&[batch], vec![done], locate),
-            Order::Clear(done) => {
-                let mut queue = self.lock();
-                drop(queue.hits.take());
-                queue.hits_due = None;
-                drop(queue);
-                done(self.store.clear_scans().map_err(Arc::new));
-            }
+            Order::Clear { begun, done } => self.clear(begun, done),
             Order::Expire(now, done) => done(self.store.expire_bans(now).map_err(Arc::new)),
             Order::Retain { now, retention, removed, done } => match self.store.retain_step(now, retention) {
                 Ok(Retained::All(records)) => done(Ok(removed + records)),
@@ -316,6 +323,35 @@ impl Shared {
                 }
                 Err(error) => done(Err(Arc::new(error))),
             },
+        }
+    }
+
+    /// One step of a clearing, with other orders before the next one.
+    fn clear(&self, begun: Option<u64>, done: Acknowledge<u64>) {
+        let outcome = match begun {
+            None => {
+                let mut queue = self.lock();
+                drop(queue.hits.take());
+                queue.hits_due = None;
+                drop(queue);
+                self.store.begin_clearing().map(|records| (records, Clearing::Some))
+            }
+            Some(records) => self.store.clear_step().map(|clearing| (records, clearing)),
+        };
+        let mut queue = self.lock();
+        queue.clearing = matches!(outcome, Ok((_, Clearing::Some)));
+        match outcome {
+            Ok((records, Clearing::Some)) => {
+                queue.orders.push_back(Order::Clear { begun: Some(records), done });
+            }
+            Ok((records, Clearing::Done)) => {
+                drop(queue);
+                done(Ok(records));
+            }
+            Err(error) => {
+                drop(queue);
+                done(Err(Arc::new(error)));
+            }
         }
     }
 

@@ -153,3 +153,33 @@ fn an_end_commits_what_waits_and_refuses_what_comes_later() {
     let store = Store::open(dir.path(), Bounds::default()).unwrap();
     assert_eq!((store.stats().unwrap().scan_records, store.bans().unwrap().len()), (1, 1));
 }
+
+#[test]
+fn a24_hits_that_wait_are_cleared_and_bans_and_later_hits_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path());
+    let handle = writer.handle();
+    for port in 0..2000 {
+        assert!(handle.try_record(&hit(1, port)));
+    }
+    until("the first commit", || handle.reader().totals().unwrap().scan_records == 2000);
+    assert!(handle.try_record(&hit(2, 22)));
+    let (said, heard) = mpsc::channel();
+    for _ in 0..2 {
+        let said = said.clone();
+        handle.clear_scans(move |records| said.send(("cleared", records.unwrap())).unwrap()).unwrap();
+    }
+    let bans = said.clone();
+    handle
+        .commit(ban_batch(1), move |applied| {
+            bans.send(("banned", applied.unwrap().events.len() as u64)).unwrap();
+        })
+        .unwrap();
+    let mut outcomes: Vec<_> = (0..3).map(|_| heard.recv_timeout(PATIENCE).unwrap()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [("banned", 1), ("cleared", 0), ("cleared", 2000)]);
+    assert!(handle.try_record(&hit(3, 22)));
+    until("the later hit", || handle.reader().totals().unwrap().scan_records > 0);
+    let totals = handle.reader().totals().unwrap();
+    assert_eq!((totals.scan_records, totals.bans), (1, 1));
+}

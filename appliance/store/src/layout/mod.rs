@@ -25,7 +25,8 @@
 //! bans          key  family u8, address, prefix u8                value  until u64, since u64, JSON
 //! offences      key  as of bans                                   value  count u32, until u64
 //! events        key  id u64                                       value  at u64, JSON
-//! meta          "layout" u32; "next-event" u64; "retention" u64 (milliseconds); "removing" u32 (day)
+//! meta          "layout" u32; "next-event" u64; "retention" u64 (milliseconds); "removing" u32 (day);
+//!               "clearing" empty
 //! ```
 
 mod ban;
@@ -50,6 +51,7 @@ pub(crate) const META_LAYOUT: &[u8] = b"layout";
 pub(crate) const META_NEXT_EVENT: &[u8] = b"next-event";
 pub(crate) const META_RETENTION: &[u8] = b"retention";
 pub(crate) const META_REMOVING: &[u8] = b"removing";
+pub(crate) const META_CLEARING: &[u8] = b"clearing";
 
 pub(crate) const DAY_MILLIS: u64 = 86_400_000;
 

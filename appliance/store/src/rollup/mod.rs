@@ -13,6 +13,7 @@ pub(crate) use recent::recent;
 use day::Days;
 
 use crate::batch::Tallies;
+use crate::clearing;
 use crate::error::Fault;
 use crate::layout::{Key, ScanKey, Subject, Tally, Target, grade};
 use crate::sketch::{Mark, PART_REGISTERS};
@@ -32,6 +33,7 @@ pub(crate) fn add(
     tallies: &Tallies,
     locate: Locate<'_>,
 ) -> Result<u64, Fault> {
+    clearing::finish(tables, txn)?;
     let removing = tables.removing(txn)?;
     let mut refused = 0;
     let mut days = Days::default();
