@@ -104,7 +104,10 @@ impl ProcessGroup {
             std::thread::sleep(Duration::from_millis(20));
             self.reap();
         }
-        self.children.clear();
+        // Its last threads may hold sockets for a moment after a process has left its group.
+        for mut child in self.children.drain(..) {
+            let _ = child.wait();
+        }
     }
 
     fn signal(&self, signal: &str) {
