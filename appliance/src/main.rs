@@ -8,6 +8,7 @@ mod boot;
 mod bpffs;
 mod cli;
 mod daemon;
+mod days;
 mod detector;
 mod dhcp;
 mod geoip;

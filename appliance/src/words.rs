@@ -1,5 +1,6 @@
 //! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
 
+use glacis_control::scan_query::Distinct;
 use glacis_control::{BanReason, Day, EventKind, Evidence, UnixMillis};
 use ipnet::IpNet;
 use std::time::Duration;
@@ -53,6 +54,12 @@ fn in_utc(at: UnixMillis, format: &[time::format_description::BorrowedFormatItem
         .and_then(|moment| moment.format(format).ok())
         // Past the year 9999.
         .unwrap_or_else(|| "out of range".into())
+}
+
+/// A number of distinct things; an estimate says so.
+pub fn distinct(number: Distinct) -> String {
+    let count = count(number.count);
+    if number.exact { count } else { format!("about {count}") }
 }
 
 /// Thousands apart: `1 204 311`, with spaces that do not break.

@@ -5,7 +5,6 @@
 //! core. docs/status.md lists the endpoints.
 
 mod api;
-mod days;
 mod feed;
 mod guard;
 mod metrics;

@@ -1,6 +1,6 @@
 //! What a visitor asks for: the part of the address behind the question mark, parsed and bounded.
 
-use super::days;
+use crate::days;
 use crate::words;
 use axum::http::Uri;
 use glacis_control::scan_query::{DAYS_MAX, DayRange, PAGE_SIZES, ScanFilter};

@@ -14,8 +14,8 @@ pub fn summary(out: &mut impl Write, summary: &ScanSummary) -> io::Result<()> {
     writeln!(out, "{}", period(summary.days))?;
     let rows = [("probes", hits), ("ports", summary.ports), ("sources", summary.sources)];
     let rows = rows.map(|(name, number)| {
-        let before = format!("{} before", distinct(number.previous));
-        [name.to_owned(), distinct(number.current), change(number), before]
+        let before = format!("{} before", words::distinct(number.previous));
+        [name.to_owned(), words::distinct(number.current), change(number), before]
     });
     Table::new([Align::Left, Align::Right, Align::Right, Align::Right]).print(out, &rows)
 }
@@ -34,7 +34,7 @@ pub fn sources(out: &mut impl Write, top: &Top<SourceTotal>) -> io::Result<()> {
         [
             row.source.to_string(),
             words::count(row.hits),
-            distinct(row.ports),
+            words::distinct(row.ports),
             row.kinds.to_string(),
             words::date_time(row.last),
             place(&row.location),
@@ -49,7 +49,7 @@ pub fn sources(out: &mut impl Write, top: &Top<SourceTotal>) -> io::Result<()> {
 pub fn ports(out: &mut impl Write, top: &Top<PortTotal>) -> io::Result<()> {
     use Align::{Left, Right};
     let rows = top.rows.iter().map(|row| {
-        [row.port.to_string(), row.protocol.to_string(), words::count(row.hits), distinct(row.sources)]
+        [row.port.to_string(), row.protocol.to_string(), words::count(row.hits), words::distinct(row.sources)]
     });
     Table::new([Right, Left, Right, Right])
         .headed(["PORT", "PROTOCOL", "PROBES", "SOURCES"])
@@ -119,11 +119,6 @@ fn place(location: &Location) -> String {
     let network =
         [isp.as_str(), &number].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     [parts.join(", "), network].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
-}
-
-fn distinct(number: Distinct) -> String {
-    let count = words::count(number.count);
-    if number.exact { count } else { format!("about {count}") }
 }
 
 /// From the period before to this one, rounded; what changed never reads as nothing.

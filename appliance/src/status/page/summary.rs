@@ -31,7 +31,7 @@ fn card(name: &str, change: Change<Distinct>, days: &Period) -> Markup {
     html! {
         div {
             dt { (name) }
-            dd { (counted(change.current)) }
+            dd { (words::distinct(change.current)) }
             dd .change {
                 span .difference {
                     span .arrow aria-hidden="true" { (arrow) }
@@ -40,17 +40,12 @@ fn card(name: &str, change: Change<Distinct>, days: &Period) -> Markup {
                 }
                 " "
                 span .than {
-                    @if change.previous.count == 0 { "none" } @else { (counted(change.previous)) }
+                    @if change.previous.count == 0 { "none" } @else { (words::distinct(change.previous)) }
                     " " (period::before(days))
                 }
             }
         }
     }
-}
-
-fn counted(number: Distinct) -> String {
-    let count = words::count(number.count);
-    if number.exact { count } else { format!("about {count}") }
 }
 
 /// From the period before to this one.

@@ -4,7 +4,7 @@
 //! cent of the width and heights are pixels, so the drawing fits any screen and its letters keep their size.
 
 use super::{period, unavailable};
-use crate::status::days;
+use crate::days;
 use crate::status::query::Period;
 use crate::status::records::Answer;
 use crate::words;
