@@ -331,7 +331,7 @@ impl Shared {
         let outcome = match begun {
             None => {
                 let mut queue = self.lock();
-                drop(queue.hits.take());
+                queue.hits = Pending::default();
                 queue.hits_due = None;
                 drop(queue);
                 self.store.begin_clearing().map(|records| (records, Clearing::Some))
