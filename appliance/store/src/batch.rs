@@ -1,9 +1,10 @@
 //! What is committed together.
 
 use crate::layout::{ScanKey, Tally};
+use crate::writer::{COMMIT_HITS, COMMIT_PORTS, COMMIT_SOURCES};
 use glacis_control::{Ban, Event, EventKind, Offences, ScanHit, UnixMillis};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Changes that reach the disk together or not at all. Hits are the exception: a full store drops and counts
 /// them, and commits the rest.
@@ -112,8 +113,30 @@ impl Pending {
         self.0.is_empty()
     }
 
+    /// Takes as much as one commit may hold, in the order of the keys; the rest waits for the next.
     pub fn take(&mut self) -> Tallies {
-        Tallies(std::mem::take(&mut self.0).into_iter().collect())
+        let rest = match self.first_beyond_a_commit() {
+            Some(key) => self.0.split_off(&key),
+            None => BTreeMap::new(),
+        };
+        Tallies(std::mem::replace(&mut self.0, rest).into_iter().collect())
+    }
+
+    /// The first record that is one too many, or whose source or port is.
+    fn first_beyond_a_commit(&self) -> Option<ScanKey> {
+        let (mut sources, mut ports) = (0, HashSet::new());
+        let mut source = None;
+        for (records, key) in self.0.keys().enumerate() {
+            if source != Some((key.day, key.source)) {
+                source = Some((key.day, key.source));
+                sources += 1;
+            }
+            ports.insert((key.target.protocol, key.target.port));
+            if records == COMMIT_HITS || sources > COMMIT_SOURCES || ports.len() > COMMIT_PORTS {
+                return Some(*key);
+            }
+        }
+        None
     }
 }
 
@@ -145,6 +168,26 @@ mod tests {
             Tally { hits: 2, first_ms: 4, last_ms: 10, kinds: ProbeKinds::default() }
         );
         assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn a_commit_takes_so_many_sources_and_ports_and_the_rest_waits() {
+        let from =
+            |source: u32, port| ScanHit { source: std::net::Ipv4Addr::from(source).into(), ..hit(port, 4) };
+        let mut pending = Pending::default();
+        for source in 0..COMMIT_SOURCES as u32 + 5 {
+            assert!(pending.add(&from(source, 53), usize::MAX));
+        }
+        assert_eq!((pending.take().len(), pending.take().len()), (COMMIT_SOURCES, 5));
+        assert!(pending.is_empty());
+        for port in 0..COMMIT_PORTS as u16 + 7 {
+            assert!(pending.add(&from(1, port), usize::MAX));
+        }
+        assert_eq!((pending.take().len(), pending.take().len()), (COMMIT_PORTS, 7));
+        for (source, port) in (0..64).flat_map(|source| (0..600).map(move |port| (source, port))) {
+            assert!(pending.add(&from(source, port), usize::MAX));
+        }
+        assert_eq!((pending.take().len(), pending.take().len()), (COMMIT_HITS, 64 * 600 - COMMIT_HITS));
     }
 
     #[test]

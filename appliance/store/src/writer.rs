@@ -26,6 +26,10 @@ pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// and writes, so a larger one writes less per record; a ban that comes meanwhile waits for it, some tens of
 /// milliseconds.
 pub const COMMIT_HITS: usize = 32_768;
+/// So many sources' records, and those of so many ports, share a commit at most: every source and every port has roll-ups
+/// of its own, and LMDB holds each page that a commit touches in memory until it is written.
+pub const COMMIT_SOURCES: usize = 4_096;
+pub const COMMIT_PORTS: usize = 4_096;
 /// Scan records that wait in memory; a hit that needs one more is dropped and counted.
 pub const QUEUE_HITS_MAX: usize = 65_536;
 /// Orders that wait in memory; one more is refused.
@@ -210,6 +214,8 @@ struct Queue {
     /// When the hits are to be committed; `None` while there are none.
     hits_due: Option<Instant>,
     orders: VecDeque<Order>,
+    /// Hits were committed after the last orders were.
+    hits_went_last: bool,
     /// A clearing has begun and is among the orders: hits wait for it, or they would have to finish it.
     clearing: bool,
     stopping: bool,
@@ -256,18 +262,21 @@ impl Shared {
         }
     }
 
-    /// Waits for work. Due hits go before orders, since they come at most once a second or in bulk, and orders
-    /// must not starve them.
+    /// Waits for work. Hits that are due and orders take turns, so that neither starves the other.
     fn next_work(&self, stale_readers_due: Instant, upgrading: bool) -> Work {
         let mut queue = self.lock();
         loop {
             let now = Instant::now();
             let hits_due = queue.hits_due.is_some_and(|due| due <= now) || queue.hits.len() >= COMMIT_HITS;
-            if !queue.clearing && (hits_due || (queue.stopping && !queue.hits.is_empty())) {
-                queue.hits_due = None;
-                return Work::Hits(queue.hits.take());
+            let hits_due = !queue.clearing && (hits_due || (queue.stopping && !queue.hits.is_empty()));
+            if hits_due && (queue.orders.is_empty() || !queue.hits_went_last) {
+                let hits = queue.hits.take();
+                queue.hits_due = (!queue.hits.is_empty()).then_some(now);
+                queue.hits_went_last = true;
+                return Work::Hits(hits);
             }
             if !queue.orders.is_empty() {
+                queue.hits_went_last = false;
                 let count = queue.orders.len().min(COMMIT_ORDERS);
                 return Work::Orders(queue.orders.drain(..count).collect());
             }
