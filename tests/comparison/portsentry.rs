@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Its three ways to watch.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode {
-    /// Real sockets on 26 TCP and 20 UDP ports.
+    /// Real sockets on 26 TCP and 21 UDP ports.
     Classic,
     /// Raw sockets, the same ports.
     Stealth,
