@@ -16,6 +16,9 @@ const DATA_FILE: &str = "data.mdb";
 const READERS_MAX: u32 = 126;
 /// Room for new databases in a file that is as large as its map was; they take some pages.
 const OPENING_BYTES: usize = 1 << 20;
+/// The file may be larger than memory, and neighbours in a tree lie far apart in it: what the kernel would read ahead of a
+/// page is of no use, and takes the place of what is.
+const PAGING: EnvFlags = EnvFlags::NO_READ_AHEAD;
 /// How often a reader follows a map that grows under it before it gives up.
 const REMAP_TRIES: usize = 8;
 
@@ -48,8 +51,8 @@ impl Environment {
             .max_readers(READERS_MAX)
             .max_dbs(TABLE_COUNT);
         // SAFETY: the file is ours alone (directory of mode 0700, writer lock held) and is changed through LMDB
-        // only, with its own locks on.
-        let env = unsafe { options.open(dir) }.map_err(|source| open_error(dir, source))?;
+        // only, with its own locks on. PAGING takes no safety away.
+        let env = unsafe { options.flags(PAGING).open(dir) }.map_err(|source| open_error(dir, source))?;
         refuse_short(&env, dir)?;
         refuse_layout(&env, dir)?;
         let tables = create_tables(&env, dir)?;
@@ -64,9 +67,9 @@ impl Environment {
         refuse_truncated(dir)?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.max_readers(READERS_MAX).max_dbs(TABLE_COUNT);
-        // SAFETY: READ_ONLY takes no safety away, unlike the flags that turn syncing or locking off; the file is
+        // SAFETY: neither flag takes safety away, unlike the flags that turn syncing or locking off; the file is
         // changed by the one writer through LMDB only.
-        let env = unsafe { options.flags(EnvFlags::READ_ONLY).open(dir) }
+        let env = unsafe { options.flags(PAGING | EnvFlags::READ_ONLY).open(dir) }
             .map_err(|source| open_error(dir, source))?;
         refuse_short(&env, dir)?;
         let tables = open_tables(&env, dir)?;
