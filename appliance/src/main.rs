@@ -16,6 +16,7 @@ mod heartbeat;
 mod image_build;
 mod kernel;
 mod log;
+mod memory;
 mod policy_file;
 mod status;
 mod storage;

@@ -57,24 +57,31 @@ impl Storage {
         self.order(batch, "an event was not stored");
     }
 
-    /// Bans with their events, what they take the place of, and what is known of their sources, all together. Returns
-    /// when they are on disk.
-    pub async fn put_bans(
+    /// Bans with their events, what they take the place of, and what is known of their sources, all together. They are
+    /// queued at once, and nothing that is queued later overtakes them; what comes back is ready when they are on disk.
+    pub fn put_bans(
         &self,
         bans: &[Ban],
         lifted: &[IpNet],
         offences: Vec<Offences>,
         now: UnixMillis,
-    ) -> Result<(), StorageError> {
+    ) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
         let lifted = lifted.iter().map(|source| BanChange::Remove(*source));
-        self.commit(Batch {
+        let batch = Batch {
             bans: lifted.chain(bans.iter().cloned().map(BanChange::Put)).collect(),
             offences: offences.into_iter().map(OffenceChange::Put).collect(),
             events: bans.iter().map(|ban| (now, EventKind::SourceBlocked { ban: ban.clone() })).collect(),
             ..Batch::default()
-        })
-        .await
-        .map(drop)
+        };
+        let (done, result) = oneshot::channel();
+        let queued = self.handle.commit(batch, |applied| {
+            let _ = done.send(applied);
+        });
+        async move {
+            queued?;
+            result.await.map_err(|_| StorageError::Gone)??;
+            Ok(())
+        }
     }
 
     /// Writes bans and offences whose times moved, without a word in the events. Returns when they are on disk.

@@ -69,9 +69,10 @@ pub fn reconcile<'a>(bans: impl Iterator<Item = &'a Ban>, now: UnixMillis) -> Ve
     ops
 }
 
-/// Whether an element of a ban set is the one of a source.
+/// Whether an element of a ban set is the one of a source. The kernel tells a prefix as its first and last address.
 pub fn is_of(found: &Element, source: &IpNet) -> bool {
-    found.key == element(source, None).key
+    let as_told = KeyPart::Range(atom(source.network()), atom(source.broadcast()));
+    found.key == element(source, None).key || found.key == Key::Fields(vec![as_told])
 }
 
 fn add(set: Set, elements: Vec<Element>) -> Op {
@@ -85,10 +86,7 @@ pub fn ban_set(source: &IpNet) -> Set {
 }
 
 fn element(source: &IpNet, timed: Option<(&Ban, UnixMillis)>) -> Element {
-    let atom = match source.network() {
-        IpAddr::V4(address) => Atom::Ipv4(address),
-        IpAddr::V6(address) => Atom::Ipv6(address),
-    };
+    let atom = atom(source.network());
     let part =
         if is_single(source) { KeyPart::One(atom) } else { KeyPart::Prefix(atom, source.prefix_len()) };
     let mut element = Element::new(Key::Fields(vec![part]));
@@ -101,4 +99,11 @@ fn element(source: &IpNet, timed: Option<(&Ban, UnixMillis)>) -> Element {
         element.expires = left.filter(|left| Some(*left) < whole).map(at_least);
     }
     element
+}
+
+fn atom(address: IpAddr) -> Atom {
+    match address {
+        IpAddr::V4(address) => Atom::Ipv4(address),
+        IpAddr::V6(address) => Atom::Ipv6(address),
+    }
 }

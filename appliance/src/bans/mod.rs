@@ -184,7 +184,10 @@ impl BanBook {
             };
             for swallowed in swallowed {
                 self.strike(&swallowed);
-                gone.insert(swallowed);
+                // One of this call was never told to anyone.
+                if !new.contains(&swallowed) {
+                    gone.insert(swallowed);
+                }
             }
             new.insert(source);
             self.enter(ban);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::detector::tests::Dice;
-use glacis_plan::nft::{Elements, Op};
+use glacis_plan::nft::{Atom, Element, Elements, Key, KeyPart, Op};
 use std::time::Duration;
 
 fn ban(source: &str, until: Option<u64>) -> Ban {
@@ -252,4 +252,21 @@ fn many_bans_are_enforced_in_a_few_steps_with_lifted_prefixes_first() {
             ("add", nets, 1, None),
         ]
     );
+}
+
+#[test]
+fn an_element_is_known_as_it_was_written_and_as_the_kernel_tells_it() {
+    let net = |text: &str| -> IpNet { text.parse().unwrap() };
+    let told = |low: &str, high: &str| {
+        let atom = |text: &str| match text.parse().unwrap() {
+            IpAddr::V4(address) => Atom::Ipv4(address),
+            IpAddr::V6(address) => Atom::Ipv6(address),
+        };
+        Element::new(Key::Fields(vec![KeyPart::Range(atom(low), atom(high))]))
+    };
+    let v6 = told("2001:db8::", "2001:db8::ffff:ffff:ffff:ffff");
+    assert!(is_of(&v6, &net("2001:db8::/64")) && !is_of(&v6, &net("2001:db8::/65")));
+    assert!(is_of(&told("10.1.0.0", "10.1.255.255"), &net("10.1.0.0/16")));
+    let single = Element::new(Key::Fields(vec![KeyPart::One(Atom::Ipv4([10, 9, 0, 1].into()))]));
+    assert!(is_of(&single, &net("10.9.0.1/32")) && !is_of(&single, &net("10.9.0.2/32")));
 }

@@ -6,6 +6,7 @@ use crate::bans::{self, BanRefusal, Entered};
 use crate::detector::Trigger;
 use crate::kernel::{Kernel, KernelState};
 use crate::log::whole;
+use crate::storage::StorageError;
 use glacis_control::{Ban, BanReason, EventKind, Evidence, Offences, Refusal, Reply};
 use glacis_loader::{LoaderError, MonotonicTime, TcProgram};
 use glacis_netlink::nft::{Generation, NftError};
@@ -82,20 +83,40 @@ impl Daemon {
         let remembered = entered.bans.iter().filter_map(|ban| offences.get(&ban.source));
         let gone = remembered.flat_map(|offences| self.offences.enter(*offences)).collect();
         self.store.forgive(gone);
-        match self.put_in_force(&entered, &offences).await {
+        // The loop does not wait for the disk: the next scanner may be here already.
+        self.keeping.spawn(self.keep(&entered, &offences));
+        match self.put_in_force(&entered).await {
             Ok(()) => self.tell_enforced(&entered.bans).await,
             Err(refusal) => tracing::warn!(%refusal, "scanners are not blocked as they should be"),
         }
     }
 
-    /// Brings bans that are in the book into the kernel and into the store, at the same time: a scanner is not to gain
-    /// what a disk takes to write. A crash in between leaves what either has; the next start makes the kernel follow
-    /// the store.
-    async fn put_in_force(
-        &mut self,
+    /// Hands bans that are in the book to the store; nothing that is handed over later overtakes them.
+    fn keep(
+        &self,
         entered: &Entered,
         offences: &BTreeMap<IpNet, Offences>,
-    ) -> Result<(), Refusal> {
+    ) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
+        let offences = entered.bans.iter().filter_map(|ban| offences.get(&ban.source)).copied().collect();
+        self.store.put_bans(&entered.bans, &entered.lifted, offences, now())
+    }
+
+    /// Takes in whether bans are on disk.
+    pub(super) fn take_kept(&mut self, kept: Result<(), StorageError>) {
+        match kept {
+            Ok(()) => self.troubles.clear(&Trouble::Unkept),
+            Err(error) => {
+                tracing::error!(%error, "blocks are in force that the store does not hold");
+                let line = format!("blocks are in force that a restart will not know: {error}");
+                self.troubles.add(Trouble::Unkept, line);
+            }
+        }
+    }
+
+    /// Brings bans that are in the book into the kernel. The store takes them at the same time: a scanner is not to gain
+    /// what a disk takes to write. A crash in between leaves what either has; the next start makes the kernel follow the
+    /// store.
+    async fn put_in_force(&mut self, entered: &Entered) -> Result<(), Refusal> {
         let at = now();
         let (bans, lifted) = (entered.bans.clone(), entered.lifted.clone());
         let ops = bans::enforce_all(&bans, &lifted, at);
@@ -104,21 +125,7 @@ impl Daemon {
             let clock = MonotonicTime::now();
             bans.iter().try_for_each(|ban| tc.ban(ban.source, ban.remaining(at).map(|left| clock.plus(left))))
         };
-        let enforced = change_kernel(&self.kernel, self.generation, ops, copy);
-        let offences = entered.bans.iter().filter_map(|ban| offences.get(&ban.source)).copied().collect();
-        let kept = self.store.put_bans(&entered.bans, &entered.lifted, offences, at);
-        let (enforced, kept) = tokio::join!(enforced, kept);
-        match kept {
-            Ok(()) => self.troubles.clear(&Trouble::Unkept),
-            Err(error) => {
-                tracing::error!(%error, "blocks are in force that the store does not hold");
-                self.troubles.add(
-                    Trouble::Unkept,
-                    format!("blocks are in force that a restart will not know: {error}"),
-                );
-            }
-        }
-        self.enforced(enforced)
+        self.enforce(ops, copy).await
     }
 
     /// Reads bans back from the kernel and says what stands there. Sets that are large are not read: the kernel's
@@ -187,12 +194,15 @@ impl Daemon {
         let Some(ban) = entered.bans.first().cloned() else {
             return super::control_socket::refused(format!("{source} is blocked already"));
         };
-        match self.put_in_force(&entered, &BTreeMap::new()).await {
-            Ok(()) if self.troubles.has(&Trouble::Unkept) => super::control_socket::refused(format!(
-                "{source} is blocked, but the store could not take it: a restart will not know of it"
+        let keeping = self.keep(&entered, &BTreeMap::new());
+        let enforced = self.put_in_force(&entered).await;
+        let kept = keeping.await.map_err(|error| error.to_string());
+        match (enforced, kept) {
+            (Ok(()), Ok(())) => Reply::Blocked { ban },
+            (Ok(()), Err(error)) => super::control_socket::refused(format!(
+                "{source} is blocked, but the store could not take it and a restart will not know of it: {error}"
             )),
-            Ok(()) => Reply::Blocked { ban },
-            Err(refusal) => Reply::Refused { refusal },
+            (Err(refusal), _) => Reply::Refused { refusal },
         }
     }
 

@@ -27,7 +27,7 @@ use crate::dhcp::DhcpEvent;
 use crate::geoip::GeoDatabases;
 use crate::kernel::{Kernel, KernelError};
 use crate::policy_file::Checked;
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use clock::ClockWatch;
 use control_socket::{Asked, SocketError};
 use glacis_control::report::{FirewallState, PolicySource};
@@ -46,6 +46,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use troubles::{Trouble, Troubles};
 use workers::StatusWorker;
@@ -96,6 +97,8 @@ struct Daemon {
     kernel: Kernel,
     links: LinkHandle,
     store: Storage,
+    /// Bans on their way to the disk.
+    keeping: JoinSet<Result<(), StorageError>>,
     revisions: Revisions,
     bans: BanBook,
     /// What would be in `bans` if the policy did not only observe.
@@ -106,6 +109,8 @@ struct Daemon {
     geoip: GeoDatabases,
     probes: ProbeSource,
     unrecorded: Unrecorded,
+    /// When the last sweep of the kernel's tables began, on the kernel's clock.
+    swept_from: Duration,
     leases: Leases,
     status_worker: StatusWorker,
     active: Option<Active>,
@@ -127,6 +132,7 @@ struct Daemon {
 /// Runs the core until it is told to stop.
 pub fn main(args: RunArgs) -> ExitCode {
     crate::log::start();
+    crate::memory::give_back_what_is_freed();
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -210,6 +216,7 @@ impl Daemon {
             kernel: Kernel::start()?,
             links,
             store,
+            keeping: JoinSet::new(),
             revisions,
             bans: BanBook::new(bans),
             would_block: BanBook::default(),
@@ -219,6 +226,7 @@ impl Daemon {
             geoip,
             probes: ProbeSource::default(),
             unrecorded: Unrecorded::default(),
+            swept_from: Duration::ZERO,
             leases: leases_kept,
             status_worker: StatusWorker::new(&args.state).map_err(StartError::Runtime)?,
             active: None,
@@ -257,6 +265,7 @@ impl Daemon {
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
                 Some(lease) = inputs.leases.recv() => self.take_lease(lease).await,
                 change = inputs.links.next() => self.take_link_change(change).await,
+                Some(Ok(kept)) = self.keeping.join_next() => self.take_kept(kept),
                 turn = self.probes.next() => self.take_turn(turn).await,
                 exit = self.status_worker.exited() => self.take_worker_exit(exit),
                 _ = inputs.tick.tick() => self.tick().await,

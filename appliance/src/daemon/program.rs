@@ -1,7 +1,7 @@
 //! The TC program: loaded, taken over from an earlier run, attached where the plan wants it.
 
 use super::Daemon;
-use super::scanning::{Message, everything_counted, probes_counted};
+use super::scanning::{Message, counted, probes_counted};
 use super::troubles::Trouble;
 use crate::log::whole;
 use glacis_loader::{Detection, EventStream, LoaderError, MonotonicTime, Options, Settings, TcProgram};
@@ -21,7 +21,7 @@ pub(super) struct LoadedProgram {
     program: TcProgram,
     events: EventStream,
     /// Probes that it ever counted.
-    counted: u64,
+    probes: u64,
     /// What an earlier run of the daemon has recorded already.
     known: Vec<Message>,
 }
@@ -44,9 +44,9 @@ fn load_program(pin_dir: &Path, bans: Vec<(IpNet, Option<Duration>)>) -> Result<
         }
         program.set_udp_reply_ports(UDP_REPLY_PORTS)?;
         let events = program.take_events().expect("a program that was just loaded still has its events");
-        let known = everything_counted(&program)?;
-        let counted = probes_counted(&program)?;
-        Ok(LoadedProgram { program, events, counted, known })
+        let known = counted(&program, Duration::ZERO)?;
+        let probes = probes_counted(&program)?;
+        Ok(LoadedProgram { program, events, probes, known })
     };
     load().map_err(|error: LoaderError| whole(&error))
 }
@@ -92,9 +92,9 @@ impl Daemon {
     }
 
     async fn adopt(&mut self, loaded: LoadedProgram) -> Result<(), String> {
-        let LoadedProgram { program, events, counted, known } = loaded;
+        let LoadedProgram { program, events, probes, known } = loaded;
         self.resume_detection(&known);
-        self.unrecorded.begin(counted);
+        self.unrecorded.begin(probes);
         self.kernel.run(move |state| state.tc = Some(program)).await;
         self.probes.open(events).map_err(|error| error.to_string())
     }

@@ -17,6 +17,9 @@ use tokio::io::unix::AsyncFd;
 /// Messages taken in one turn of the loop, so that a flood leaves time for everything else.
 const MESSAGES_PER_TURN: usize = 1_024;
 
+/// The program's clock lags by a tick, and by as much as a packet takes on its way through it.
+const CLOCK_LAG: Duration = Duration::from_secs(1);
+
 /// What the program has to say of a source.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Message {
@@ -25,6 +28,13 @@ pub(super) enum Message {
 }
 
 impl Message {
+    fn at(&self) -> Duration {
+        match self {
+            Self::Probes(probes) => probes.at,
+            Self::Echoes(echoes) => echoes.at,
+        }
+    }
+
     /// `None` for what this version does not know.
     fn of_event(event: &Event) -> Option<Self> {
         let event = match event {
@@ -69,14 +79,19 @@ impl Message {
     }
 }
 
-/// Everything that the kernel's tables hold; the echoes first, so that they vouch for the probes.
-pub(super) fn everything_counted(program: &TcProgram) -> Result<Vec<Message>, LoaderError> {
+/// What the kernel's tables hold; the echoes first, so that they vouch for the probes.
+/// Without what has not changed since `since`.
+pub(super) fn counted(program: &TcProgram, since: Duration) -> Result<Vec<Message>, LoaderError> {
     let mut messages = vec![];
     program.sweep_proofs(|source: IpAddr, proof: Proof| {
         let at = Duration::from_nanos(proof.last);
-        messages.push(Message::Echoes(Echoes { source, echoes: proof.echoes, at }));
+        if at >= since {
+            messages.push(Message::Echoes(Echoes { source, echoes: proof.echoes, at }));
+        }
     })?;
-    program.sweep_counts(|key, count| messages.extend(Message::of_count(&key, &count)))?;
+    program.sweep_counts(|key, count| {
+        messages.extend(Message::of_count(&key, &count).filter(|message| message.at() >= since));
+    })?;
     Ok(messages)
 }
 
@@ -182,8 +197,10 @@ impl Daemon {
         if self.probes.is_sweeping() {
             return;
         }
-        let swept = self.kernel.run(|state| match &state.tc {
-            Some(program) => Ok::<_, LoaderError>((probes_counted(program)?, everything_counted(program)?)),
+        let begun = Clock::now().kernel;
+        let since = std::mem::replace(&mut self.swept_from, begun).saturating_sub(CLOCK_LAG);
+        let swept = self.kernel.run(move |state| match &state.tc {
+            Some(program) => Ok::<_, LoaderError>((probes_counted(program)?, counted(program, since)?)),
             None => Ok((0, vec![])),
         });
         match swept.await {
@@ -191,7 +208,10 @@ impl Daemon {
                 self.unrecorded.sweep_begins(counted);
                 self.probes.swept(messages);
             }
-            Err(error) => tracing::warn!(error = whole(&error), "probe counts could not be read"),
+            Err(error) => {
+                self.swept_from = since;
+                tracing::warn!(error = whole(&error), "probe counts could not be read");
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::ops::{Bound, ControlFlow};
 
 /// Entries that one page looks at. At the bound the page ends, says that it is not complete, and the next goes on.
-const VISITS_MAX: usize = 15_000;
+const VISITS_MAX: usize = 10_000;
 /// Places whose sources are merged; with more of them, the sources of a day are walked and their places looked at.
 const PLACES_MERGED_MAX: usize = 256;
 
