@@ -278,8 +278,10 @@ impl Side {
         Ok(packets - dropped)
     }
 
+    /// Those shed in a flood are counted as such.
     fn probes(&self) -> Outcome<Option<u64>> {
-        Ok(self.program.as_ref().map(|(program, _)| program.counter(Counter::Probes)).transpose()?)
+        let Some((program, _)) = &self.program else { return Ok(None) };
+        Ok(Some(program.counter(Counter::Probes)? + program.counter(Counter::ProbesShed)?))
     }
 }
 

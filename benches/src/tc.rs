@@ -87,12 +87,14 @@ fn new_keys(program: &TcProgram, empty: &OwnedFd) -> Outcome<Figure> {
     let forger = Forger::before(program.ingress_fd()?)?;
     let floor = median(ROUNDS, || run(&Forger::before(empty.as_fd())?.program, &syn, REPEAT))?;
     run(&forger.program, &syn, 2 * PROBES_MAX as u32)?;
-    let counts =
-        || -> Outcome<_> { Ok((program.counter(Counter::NewKeys)?, program.counter(Counter::ProbesLost)?)) };
-    let (keys_before, lost_before) = counts()?;
+    let counts = || -> Outcome<_> {
+        let rationed = program.counter(Counter::ProbesLost)? + program.counter(Counter::ProbesShed)?;
+        Ok((program.counter(Counter::NewKeys)?, rationed))
+    };
+    let (keys_before, rationed_before) = counts()?;
     let whole = median(ROUNDS, || run(&forger.program, &syn, REPEAT))?;
-    let (keys, lost) = counts()?;
-    let (made, rationed) = (keys - keys_before, lost - lost_before);
+    let (keys, rationed) = counts()?;
+    let (made, rationed) = (keys - keys_before, rationed - rationed_before);
     let wanted = u64::from(REPEAT) * ROUNDS as u64;
     // Of so many numbers of 32 bits some come twice while the table still knows them.
     if made == 0 || made + rationed < wanted - wanted / 100 {

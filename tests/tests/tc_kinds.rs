@@ -8,7 +8,7 @@ use glacis_loader::{
     TcProgram, Verdict,
 };
 use glacis_tests::netns::Namespace;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::Duration;
 use tc_support::*;
 
@@ -336,7 +336,7 @@ fn a28_only_the_cookie_from_the_same_neighbour_and_ports_is_an_echo() {
         let mut seen = Vec::new();
         events.drain(usize::MAX, |event| seen.push(event));
         assert!(
-            matches!(seen[0], Event::Echo { source, echoes: 1, .. } if source == std::net::IpAddr::V4(SOURCE)),
+            matches!(seen[0], Event::Echo { source, echoes: 1, .. } if source == IpAddr::V4(SOURCE)),
             "who has echoed comes first: {seen:?}"
         );
         assert!(matches!(&seen[1..], [Event::Probe(probe)] if probe.flags == ProbeEvent::CHALLENGED));
@@ -385,6 +385,32 @@ fn a28_challenges_are_rationed_per_source_and_in_all() {
             "{of_all} challenges in {windows} windows: strangers are let in slowly"
         );
         assert!(program.counter(Counter::ChallengesOverBudget).unwrap() > 0);
-        assert_eq!(program.counter(Counter::Probes).unwrap(), 200 + u64::from(SOURCES), "all are counted");
+        let counted =
+            program.counter(Counter::Probes).unwrap() + program.counter(Counter::ProbesShed).unwrap();
+        assert_eq!(counted, 200 + u64::from(SOURCES), "all are counted");
+    });
+}
+
+#[test]
+fn a28_a_flood_sheds_strangers_and_nobody_who_is_known() {
+    const STRANGERS: u32 = 60_000;
+    const PORTS: u16 = 6_000;
+    let first = u32::from(Ipv4Addr::new(10, 0, 0, 0));
+    with_program(CHALLENGE, |program| {
+        program.try_frame(&v4(TCP, 0, &tcp(1000, 1, SYN)), 1).unwrap();
+        assert_eq!(program.counter(Counter::Challenges).unwrap(), 1, "the source is known from here on");
+        let mut strangers = first..first + STRANGERS;
+        for port in 2..=PORTS {
+            for stranger in strangers.by_ref().take((STRANGERS / u32::from(PORTS)) as usize) {
+                let frame = ipv4(stranger.into(), LOCAL, TCP, 0, &tcp(1000, 81, SYN));
+                program.try_frame(&ethernet(ETH_IPV4, &frame), 1).unwrap();
+            }
+            program.try_frame(&v4(TCP, 0, &tcp(1000, port, SYN)), 1).unwrap();
+        }
+        let shed = program.counter(Counter::ProbesShed).unwrap();
+        assert!(shed > 0, "{STRANGERS} strangers are within the ration");
+        let mut known = 0;
+        program.sweep_counts(|key, _| known += u16::from(key.source() == IpAddr::V4(SOURCE))).unwrap();
+        assert_eq!(known, PORTS, "every probe of who is known is in the table");
     });
 }

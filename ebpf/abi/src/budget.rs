@@ -14,7 +14,7 @@ pub enum Budget {
     /// Events of sources that are not in `SOURCES`.
     Events,
     /// New keys in `PROBES` of sources that are not in `SOURCES`. A table that turns over faster than it is swept tells
-    /// nothing, and forgets what it knew of others.
+    /// nothing, and forgets what it knew of others. Once they are spent, such sources are not looked at.
     Keys,
 }
 

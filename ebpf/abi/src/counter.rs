@@ -56,6 +56,9 @@ counters! {
     /// Probes that found no slot in the table, or whose source had none made for it because too many unknown ones came
     /// at once: they are in `probes` and, if that, in an event of one hit.
     ProbesLost = "probes_lost",
+    /// Packets of unknown sources not looked at while a flood of such lasted. Each would have been a probe, if nothing
+    /// explained it; they are in no other counter of probes.
+    ProbesShed = "probes_shed",
     /// Events written to a ring.
     Events = "events",
     /// Events that found the ring full; the next event of the key or a sweep makes up for them.

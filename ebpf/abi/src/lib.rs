@@ -25,4 +25,4 @@ pub use record::{Ban, Cpu, FlowKey, ProbeCount, ProbeEvent, ProbeKey, Proof, Set
 
 /// Version of everything in this crate; part of the path below which maps are pinned, so that a program
 /// never meets a map of another shape.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;

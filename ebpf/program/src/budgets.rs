@@ -8,6 +8,19 @@ use glacis_abi::{Budget, Spent};
 #[btf_map]
 static BUDGETS: Array<Spent, { Budget::ALL.len() }> = Array::new();
 
+/// Whether this window has no unit left.
+#[inline(always)]
+pub fn is_spent(budget: Budget, now: u64) -> bool {
+    let Some(spent) = BUDGETS.get_ptr(budget as u32) else {
+        return false;
+    };
+    // SAFETY: as in `take`.
+    unsafe {
+        (&raw const (*spent).units).read_volatile() >= budget.per_window()
+            && now / Spent::WINDOW_NS <= (&raw const (*spent).window).read_volatile()
+    }
+}
+
 /// Takes one unit, if there is one.
 #[inline(always)]
 pub fn take(budget: Budget, now: u64) -> bool {

@@ -1,7 +1,7 @@
 //! The TC programs: what comes in and what goes out.
 //!
-//! Coming in, one verdict per packet, in this order: banned source, not for this host, asks for nothing, port in use,
-//! answers a flow, routed onwards, counted. Packets of banned sources are dropped; up to a ration they are counted
+//! Coming in, one verdict per packet, in this order: banned source, not for this host, asks for nothing, one of a
+//! flood, port in use, answers a flow, routed onwards, counted. Packets of banned sources are dropped; up to a ration they are counted
 //! before. Nothing is ever accepted for others to see: what is not dropped goes on to whatever is attached after.
 //!
 //! Going out, flows are remembered, and everything goes on.
@@ -136,6 +136,10 @@ fn examine(
     else {
         return Ok(NEXT);
     };
+    if matches!(purpose, Purpose::Probe(_)) && !probe.is_banned && sources::flood(probe.source(), cpu.now()) {
+        cpu.count(Counter::ProbesShed);
+        return Ok(NEXT);
+    }
     let link = settings::link_header() as u32;
     probe.flow.key.port = ports.destination;
     probe.flow.key.protocol = protocol as u8;

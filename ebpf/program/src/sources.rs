@@ -26,6 +26,13 @@ pub fn know(source: &SourceKey) -> bool {
     find(source).is_some() || echoes(source) != 0
 }
 
+/// Whether a packet is one of too many of unknown sources. It is not looked at then, and goes on: socket, route and
+/// table cost several times what telling this does. Who is known is always looked at.
+#[inline(always)]
+pub fn flood(source: &SourceKey, now: u64) -> bool {
+    budgets::is_spent(Budget::Keys, now) && !know(source)
+}
+
 /// Notes an echo.
 #[inline(always)]
 pub fn prove(source: &SourceKey, now: u64) -> Option<Proof> {
