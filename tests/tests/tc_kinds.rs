@@ -147,6 +147,7 @@ fn a26_stealth_probes_of_a_port_in_use_are_none_and_unasked_nobody_looks() {
         for flags in [FIN, 0, FIN | PSH | URG, FIN | ACK, ACK, PSH, RST, SYN | ACK] {
             assert_eq!(kind(program, &mut events, &v4(TCP, 0, &tcp(1000, 81, flags))), None, "{flags:#x}");
         }
+        assert_eq!(kind(program, &mut events, &v4(SCTP, 0, &sctp(81, 1))), None, "INIT");
         assert_eq!(kind(program, &mut events, &v4(TCP, 0, &tcp(1000, 81, SYN))), Some(ProbeKind::Syn));
     });
 }

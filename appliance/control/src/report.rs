@@ -80,7 +80,8 @@ pub struct ScanStatus {
     pub attachment: String,
     /// Counters of the TC program since it was first loaded, by name, in a fixed order.
     pub counters: Vec<(String, u64)>,
-    /// Hits that were seen and could not be recorded: ring full, queue full, table full.
+    /// Hits that were counted and never recorded because their keys were evicted, and packets that were not looked at
+    /// while a flood of forged sources lasted.
     pub lost: u64,
     /// Sources that the detector watches now.
     #[serde(default)]

@@ -80,7 +80,7 @@ impl Daemon {
             enabled: self.wanted.scan.is_some(),
             devices,
             attachment,
-            lost: self.unrecorded.lost(),
+            lost: self.unrecorded.lost() + shed(&counters),
             sources: self.detector.watched() as u64,
             sources_forgotten: self.detector.losses().sources,
             auto_block: self.auto_block_status(),
@@ -154,6 +154,12 @@ impl Daemon {
         }
         problems
     }
+}
+
+/// Packets that were not looked at while a flood of forged sources lasted; each may have been a probe.
+fn shed(counters: &[(String, u64)]) -> u64 {
+    let of_name = |(name, _): &&(String, u64)| name == glacis_loader::Counter::ProbesShed.name();
+    counters.iter().find(of_name).map_or(0, |(_, shed)| *shed)
 }
 
 fn zone_of(policy: &Policy, interface: &str) -> Option<String> {

@@ -202,7 +202,7 @@ fn request(
             cpu.count(Counter::Datagrams);
             Ok(Some(Request::other(Protocol::Udp, ports, ProbeKind::Datagram)))
         }
-        Some(Protocol::Sctp) => {
+        Some(Protocol::Sctp) if settings & Settings::STEALTH != 0 => {
             let start: SctpStart = packet.copy(transport.offset)?;
             if start.chunk != SctpStart::INIT {
                 return Ok(None);
@@ -210,7 +210,7 @@ fn request(
             cpu.count(Counter::Inits);
             Ok(Some(Request::other(Protocol::Sctp, start.ports, ProbeKind::Init)))
         }
-        None => Ok(None),
+        Some(Protocol::Sctp) | None => Ok(None),
     }
 }
 
