@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,12 @@ struct Lines {
     closed: bool,
 }
 
+/// A name that no other guest uses, of this process or another, within the 15 bytes that a device's name may have.
+fn tap_name() -> String {
+    static GUESTS: AtomicU32 = AtomicU32::new(0);
+    format!("glt{}-{}", std::process::id(), GUESTS.fetch_add(1, Ordering::Relaxed) % 1_000)
+}
+
 impl Guest {
     pub fn boot(options: &GuestOptions) -> Result<Self, VmError> {
         fs::create_dir_all(&options.work).map_err(io_error("make the guest's folder"))?;
@@ -107,7 +114,7 @@ impl Guest {
             .map_err(io_error(format!("copy {}", options.image.display())))?;
         let qmp = options.work.join("qmp.sock");
         let _ = fs::remove_file(&qmp);
-        let tap = format!("glt{}", std::process::id() % 100_000);
+        let tap = tap_name();
         let mut command = Command::new("qemu-system-x86_64");
         command.args(machine_arguments(options, &disk, &qmp, &tap)?);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
