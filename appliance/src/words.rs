@@ -1,7 +1,7 @@
 //! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
 
 use glacis_control::scan_query::Distinct;
-use glacis_control::{BanReason, Day, EventKind, Evidence, UnixMillis};
+use glacis_control::{BanReason, Day, EventKind, Evidence, PortOutcome, UnixMillis};
 use ipnet::IpNet;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -106,8 +106,25 @@ pub fn reason(reason: &BanReason) -> String {
             counted((*ports).into(), "port", "ports"),
             span(Duration::from_secs(*window_seconds))
         ),
+        BanReason::Gate { gate, port, outcome } => {
+            format!("port {port} is {}; gate {gate}", open_port(*outcome))
+        }
         BanReason::Manual { note } if note.is_empty() => "by hand".into(),
         BanReason::Manual { note } => format!("by hand: {note}"),
+    }
+}
+
+/// What a gate found at a port.
+pub const fn open_port(outcome: PortOutcome) -> &'static str {
+    match outcome {
+        PortOutcome::Refused => "closed",
+        PortOutcome::Unreachable => "unreachable",
+        PortOutcome::Silent => "silent",
+        PortOutcome::Open => "open",
+        PortOutcome::Service => "open, but no proxy",
+        PortOutcome::HttpProxy => "an open HTTP proxy",
+        PortOutcome::Socks4Proxy => "an open SOCKS4 proxy",
+        PortOutcome::Socks5Proxy => "an open SOCKS5 proxy",
     }
 }
 
@@ -139,6 +156,17 @@ pub fn happening(kind: &EventKind) -> String {
             format!("The clock was put {} by {span}", if *seconds < 0 { "back" } else { "forward" })
         }
         EventKind::WorkerRestarted { worker, cause } => format!("Worker {worker} restarted: {cause}"),
+        EventKind::ClientFound { gate, client, port, outcome, admitted } => {
+            let then = if *admitted { "admitted all the same" } else { "refused" };
+            format!("Gate {gate}: port {port} of {client} is {}; {then}", open_port(*outcome))
+        }
+        EventKind::ClientsForgotten { clients, author } => {
+            format!("Gates forgot {}, by {author}", counted(*clients, "client", "clients"))
+        }
+        EventKind::BackendDown { gate, backend, cause } => {
+            format!("Gate {gate}: backend {backend} is out of service: {cause}")
+        }
+        EventKind::BackendUp { gate, backend } => format!("Gate {gate}: backend {backend} serves again"),
         EventKind::LinkChanged { device, up } => {
             format!("Link {device} is {}", if *up { "up" } else { "down" })
         }

@@ -217,6 +217,8 @@ pub fn report() -> StatusReport {
         ],
         scan: scan(now),
         bans_active: 0,
+        gates: vec![],
+        gate_clients: 0,
         store: StoreStatus {
             bytes_used: 9 << 20,
             bytes_max: 64 << 20,

@@ -1,6 +1,6 @@
 //! Bans: who is blocked, until when and why.
 
-use crate::{ProbeKinds, UnixMillis};
+use crate::{PortOutcome, ProbeKinds, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -94,6 +94,12 @@ pub enum BanReason {
         window_seconds: u64,
         #[serde(flatten)]
         evidence: Evidence,
+    },
+    /// A gate found an open port at the client.
+    Gate {
+        gate: String,
+        port: u16,
+        outcome: PortOutcome,
     },
     Manual {
         note: String,

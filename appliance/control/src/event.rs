@@ -1,8 +1,9 @@
 //! What happened, as it is stored and listed.
 
-use crate::{Ban, UnixMillis};
+use crate::{Ban, PortOutcome, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 
 /// One entry of the log of happenings. Ids ascend without reuse; a gap means that retention removed entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,29 @@ pub enum EventKind {
     ScansCleared {
         records: u64,
         author: String,
+    },
+    /// A gate found an open port at a client. Said when it is found, not at every connection that is refused for it.
+    ClientFound {
+        gate: String,
+        client: IpAddr,
+        port: u16,
+        outcome: PortOutcome,
+        /// The gate only detects: the client was admitted all the same.
+        admitted: bool,
+    },
+    /// What gates knew was removed by hand.
+    ClientsForgotten {
+        clients: u64,
+        author: String,
+    },
+    BackendDown {
+        gate: String,
+        backend: SocketAddr,
+        cause: String,
+    },
+    BackendUp {
+        gate: String,
+        backend: SocketAddr,
     },
     LinkChanged {
         device: String,

@@ -7,6 +7,7 @@
 pub mod ban;
 pub mod event;
 pub mod frame;
+pub mod gate;
 pub mod message;
 pub mod report;
 pub mod scan;
@@ -15,6 +16,7 @@ mod time;
 
 pub use ban::{Ban, BanReason, Evidence, Offences, ScanShape};
 pub use event::{Event, EventKind};
+pub use gate::{ClientRecord, Finding, PortOutcome, Verdict};
 pub use message::{Refusal, Reply, Request};
 pub use report::StatusReport;
 pub use scan::{Day, ProbeKind, ProbeKinds, Protocol, ScanHit, ScanRecord};

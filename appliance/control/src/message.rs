@@ -1,9 +1,11 @@
 //! Requests and replies.
 
+use crate::gate::GateTest;
 use crate::scan_query::{DayRange, PortTotal, ScanFilter, ScanPage, ScanSummary, SourceTotal, Top, TrendDay};
-use crate::{Ban, Event, StatusReport};
+use crate::{Ban, ClientRecord, Event, StatusReport};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Asked of the core over its unix socket.
@@ -61,6 +63,26 @@ pub enum Request {
     },
     /// Removes every scan record for good; settings, blocks and events stay.
     ScanClear,
+    /// What gates know of clients, newest first.
+    GateVerdicts {
+        /// Only clients in it.
+        within: Option<IpNet>,
+        limit: u32,
+    },
+    /// Forget what gates know of these clients; `None`: of all.
+    GateForget {
+        within: Option<IpNet>,
+    },
+    /// Look at a client now, as a gate would.
+    GateTest {
+        /// `None`: the only one there is.
+        gate: Option<String>,
+        client: IpAddr,
+    },
+    /// Take over what another appliance's gates know.
+    GateLearn {
+        records: Vec<ClientRecord>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +137,21 @@ pub enum Reply {
     },
     ScansCleared {
         records: u64,
+    },
+    GateVerdicts {
+        records: Vec<ClientRecord>,
+        /// That gates know, listed or not.
+        clients: u64,
+    },
+    GateForgotten {
+        clients: u64,
+    },
+    GateTested {
+        test: GateTest,
+    },
+    /// Of the records that were sent, those that were news and had not run out.
+    GateLearned {
+        clients: u64,
     },
     Refused {
         refusal: Refusal,

@@ -1,6 +1,7 @@
 //! What the core tells about itself; the status page and `glacis status` show nothing else.
 
 use crate::UnixMillis;
+use crate::gate::GateStatus;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -17,6 +18,12 @@ pub struct StatusReport {
     pub interfaces: Vec<InterfaceStatus>,
     pub scan: ScanStatus,
     pub bans_active: u64,
+    /// In policy order.
+    #[serde(default)]
+    pub gates: Vec<GateStatus>,
+    /// Clients that gates know.
+    #[serde(default)]
+    pub gate_clients: u64,
     pub store: StoreStatus,
     pub workers: Vec<WorkerStatus>,
     /// Where the status endpoint listens.

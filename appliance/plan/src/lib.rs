@@ -7,6 +7,7 @@
 pub mod changes;
 pub mod closed;
 pub mod diff;
+pub mod gate;
 pub mod interface;
 pub mod nft;
 pub mod scan;
@@ -14,6 +15,7 @@ mod scan_words;
 
 pub use changes::{Changes, LinkChange, Observed, ObservedLink};
 pub use diff::describe;
+pub use gate::GatePlan;
 pub use interface::{Addressing, InterfacePlan, Mac, PciAddress, RoutePlan};
 pub use scan::{
     AutoBlock, AutoBlockMode, DistinctLimit, EstablishedFlows, EvidenceRule, GeoipFile, GeoipKind, Ladder,
@@ -34,6 +36,8 @@ pub struct Plan {
     pub scan: Option<ScanPlan>,
     pub geoip: Vec<GeoipFile>,
     pub status: Option<StatusPlan>,
+    /// In policy order; names and ports differ.
+    pub gates: Vec<GatePlan>,
 }
 
 /// One kernel parameter, as the path below `/proc/sys` and its value without a newline.

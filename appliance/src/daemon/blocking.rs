@@ -350,6 +350,6 @@ fn with_earlier_blocks(reason: BanReason, earlier_blocks: u32) -> BanReason {
         BanReason::Scan { shape, hits, window_seconds, evidence } => {
             BanReason::Scan { shape, hits, window_seconds, evidence: Evidence { earlier_blocks, ..evidence } }
         }
-        manual @ BanReason::Manual { .. } => manual,
+        other @ (BanReason::Gate { .. } | BanReason::Manual { .. }) => other,
     }
 }

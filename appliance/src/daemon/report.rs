@@ -29,6 +29,8 @@ impl Daemon {
                 }),
             },
             interfaces: self.interfaces(),
+            gates: vec![],
+            gate_clients: 0,
             bans_active: self.bans.len() as u64,
             problems: self.problems(&scan, store.dropped),
             scan,

@@ -94,7 +94,7 @@ fn echo(source: &str, echoes: u64, ms: u64) -> Echoes {
 fn told(trigger: Option<Trigger>) -> (ScanShape, u64, u64, Evidence) {
     match trigger.expect("a trigger").reason {
         BanReason::Scan { shape, hits, window_seconds, evidence } => (shape, hits, window_seconds, evidence),
-        BanReason::Manual { .. } => panic!("a trigger is a scan"),
+        BanReason::Gate { .. } | BanReason::Manual { .. } => panic!("a trigger is a scan"),
     }
 }
 

@@ -57,14 +57,14 @@ pub struct Recent {
 
 /// How many live bans have which reason, in a fixed order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BansByReason(pub [(&'static str, u64); 5]);
+pub struct BansByReason(pub [(&'static str, u64); 6]);
 
 impl Default for BansByReason {
     fn default() -> Self {
         let shapes = [ScanShape::Volume, ScanShape::Vertical, ScanShape::Horizontal, ScanShape::Slow]
             .map(ScanShape::name);
         let [volume, vertical, horizontal, slow] = shapes;
-        Self([volume, vertical, horizontal, slow, "manual"].map(|name| (name, 0)))
+        Self([volume, vertical, horizontal, slow, "gate", "manual"].map(|name| (name, 0)))
     }
 }
 
@@ -74,6 +74,7 @@ impl BansByReason {
         for ban in bans {
             let name = match &ban.reason {
                 BanReason::Scan { shape, .. } => shape.name(),
+                BanReason::Gate { .. } => "gate",
                 BanReason::Manual { .. } => "manual",
             };
             for (_, count) in counts.0.iter_mut().filter(|(reason, _)| *reason == name) {

@@ -50,6 +50,8 @@ pub fn report() -> StatusReport {
             zone: Some("internet".into()),
         }],
         scan: scan(),
+        gates: vec![],
+        gate_clients: 0,
         bans_active: 2,
         store: StoreStatus {
             bytes_used: 1 << 20,

@@ -22,12 +22,12 @@ use super::nat::Nat;
 use super::rules::{self, Direction, Pair};
 use super::scope::Scope;
 use crate::{Address, ZoneRef};
-use glacis_plan::EstablishedFlows;
 use glacis_plan::closed::{self, BANS4, BANS4_NETS, BANS6, BANS6_NETS};
 use glacis_plan::nft::{
     Atom, BasePolicy, Chain, ChainType, Element, Expr, FibFlags, FibResult, Field, Hook, HookPoint, KeyPart,
     MetaKey, Name, NfProto, Object, ObjectKind, Operand, Reject, Rule, SetRef, Statement, Table, Verdict,
 };
+use glacis_plan::{EstablishedFlows, GatePlan};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Refuses with an answer: a reset for TCP, an ICMP error for the rest.
@@ -63,6 +63,7 @@ pub(super) fn table(
     pairs: &[Pair<'_>],
     lists: &[List<'_>],
     nat: Nat,
+    _gates: &[GatePlan],
     errors: &mut Vec<CompileError>,
 ) -> Table {
     let mut table = Table::new(closed::TABLE_FAMILY, closed::TABLE);

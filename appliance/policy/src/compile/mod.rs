@@ -5,6 +5,7 @@
 mod bind;
 mod chains;
 mod error;
+mod gates;
 mod label;
 mod lists;
 mod matches;
@@ -53,7 +54,8 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let scan = scan::compile(&scope, facts, &interfaces, &mut errors, &mut warnings);
     let forwards = !policy.forwards.is_empty() || pairs.iter().any(rules::Pair::forwards);
     let forwarding = if forwards { Forwarding::On } else { Forwarding::Off };
-    let table = chains::table(&scope, &pairs, &lists, nat, &mut errors);
+    let gates = gates::compile(&scope, facts, &mut errors, &mut warnings);
+    let table = chains::table(&scope, &pairs, &lists, nat, &gates, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -64,6 +66,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
         scan,
         geoip: policy.geoip.iter().map(geoip_file).collect(),
         status: policy.status.as_ref().map(|status| StatusPlan { listen: status.listen() }),
+        gates,
     };
     warnings.sort_by_key(|warning| warning.span().offset());
     Ok(Compiled { plan, warnings })

@@ -39,12 +39,16 @@ impl Topic {
             EventKind::SourceBlocked { .. }
             | EventKind::WouldBlock { .. }
             | EventKind::SourceUnblocked { .. }
+            | EventKind::ClientFound { .. }
+            | EventKind::ClientsForgotten { .. }
             | EventKind::BanExpired { .. } => Self::Blocks,
             EventKind::PolicyApplied { .. } | EventKind::PolicyRefused { .. } => Self::Policy,
             EventKind::CoreStarted { .. }
             | EventKind::WorkerRestarted { .. }
             | EventKind::ScansCleared { .. }
             | EventKind::ClockStepped { .. }
+            | EventKind::BackendDown { .. }
+            | EventKind::BackendUp { .. }
             | EventKind::LinkChanged { .. } => Self::System,
         }
     }
@@ -158,13 +162,18 @@ fn tone(kind: &EventKind) -> Tone {
     match kind {
         EventKind::PolicyRefused { .. } => Tone::Bad,
         EventKind::SourceBlocked { .. }
+        | EventKind::ClientFound { .. }
+        | EventKind::BackendDown { .. }
         | EventKind::WorkerRestarted { .. }
         | EventKind::ClockStepped { .. }
         | EventKind::LinkChanged { up: false, .. } => Tone::Warn,
-        EventKind::PolicyApplied { .. } | EventKind::LinkChanged { up: true, .. } => Tone::Good,
+        EventKind::PolicyApplied { .. }
+        | EventKind::BackendUp { .. }
+        | EventKind::LinkChanged { up: true, .. } => Tone::Good,
         EventKind::CoreStarted { .. }
         | EventKind::WouldBlock { .. }
         | EventKind::ScansCleared { .. }
+        | EventKind::ClientsForgotten { .. }
         | EventKind::SourceUnblocked { .. }
         | EventKind::BanExpired { .. } => Tone::Plain,
     }

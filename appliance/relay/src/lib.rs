@@ -1,0 +1,1 @@
+//! Two sockets made one: bytes pass both ways, ends and resets too. Knows nothing of policy.
