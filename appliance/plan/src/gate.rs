@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Longest name of a gate, in bytes; letters, digits, `-` and `_`, a letter first.
 pub const GATE_NAME_BYTES_MAX: usize = 32;
+/// User and group of the gate worker, of no name on any host; the ruleset knows its connections by it.
+pub const GATE_UID: u32 = 65_531;
 /// Most gates of one policy.
 pub const GATES_MAX: usize = 16;
 /// Most ports of a client that one gate looks at.

@@ -5,7 +5,7 @@
 //! The seccomp filter comes last: it forbids every step before it.
 
 use super::filter;
-use super::profile::Profile;
+use super::profile::{Network, Profile};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,
@@ -62,7 +62,12 @@ pub enum SandboxError {
 /// Closes the sandbox for good; an error leaves it half closed, and the process must end.
 pub fn enter(profile: &Profile) -> Result<SandboxReport, SandboxError> {
     let program = filter::compile(profile)?;
+    let unknown = filter::compile_unknown(profile)?;
     let report = enter_unfiltered(profile)?;
+    // The list forbids to install another filter, so it comes last.
+    if let Some(unknown) = unknown {
+        seccompiler::apply_filter(&unknown)?;
+    }
     seccompiler::apply_filter(&program)?;
     Ok(report)
 }
@@ -74,7 +79,7 @@ pub(super) fn enter_unfiltered(profile: &Profile) -> Result<SandboxReport, Sandb
     drop_privileges(profile)?;
     seal()?;
     verify()?;
-    Ok(SandboxReport { landlock: restrict_paths()? })
+    Ok(SandboxReport { landlock: restrict_paths(profile.network)? })
 }
 
 /// Names the step of an error.
@@ -94,8 +99,8 @@ fn limit(profile: &Profile) -> Result<(), SandboxError> {
         (Resource::Data, profile.data_bytes_max, "limit memory"),
         (Resource::Core, 0, "forbid core dumps"),
         (Resource::Memlock, 0, "forbid locked memory"),
-        // Counts processes of the user, which has no other than this one: none can be added.
-        (Resource::Nproc, 0, "forbid new processes"),
+        // Counts threads of the user, this one among them: with 0 none can be added.
+        (Resource::Nproc, profile.threads_max, "limit threads"),
     ];
     for (resource, value, what) in limits {
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
@@ -147,13 +152,17 @@ fn verify() -> Result<(), SandboxError> {
     if all.is_empty() { Ok(()) } else { Err(SandboxError::StillCapable) }
 }
 
-/// No path at all, no TCP bind or connect, no abstract socket or signal outside, as far as the kernel knows them.
-fn restrict_paths() -> Result<Landlock, SandboxError> {
+/// No path at all, no TCP bind, no connect unless the profile says so, no abstract socket or signal outside, as far as the
+/// kernel knows them.
+fn restrict_paths(network: Network) -> Result<Landlock, SandboxError> {
     const KNOWN: ABI = ABI::V6;
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        .handle_access(AccessNet::from_all(KNOWN))?
+        .handle_access(match network {
+            Network::None => AccessNet::from_all(KNOWN),
+            Network::Connect => AccessNet::BindTcp.into(),
+        })?
         .scope(Scope::from_all(KNOWN))?
         .create()?
         .restrict_self()?;

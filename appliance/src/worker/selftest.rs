@@ -1,9 +1,9 @@
-//! `glacis worker selftest`: enters the status worker's sandbox and tries to get out of it.
+//! `glacis worker selftest`: enters each worker's sandbox and tries to get out of it.
 //!
 //! Each attempt runs in a process of its own, once behind every layer and, where another layer than the
 //! seccomp filter must hold by itself, once without the filter. Control attempts must succeed.
 
-use super::profile::STATUS;
+use super::profile::{GATE, Profile, STATUS};
 use super::sandbox;
 use std::ffi::OsString;
 use std::io;
@@ -39,38 +39,69 @@ enum Expected {
 }
 
 struct Attempt {
+    profile: &'static Profile,
     name: &'static str,
     layers: Layers,
     expected: Expected,
     run: fn() -> io::Result<()>,
 }
 
-const fn attempt(
+const fn status(
     name: &'static str,
     layers: Layers,
     expected: Expected,
     run: fn() -> io::Result<()>,
 ) -> Attempt {
-    Attempt { name, layers, expected, run }
+    Attempt { profile: &STATUS, name, layers, expected, run }
+}
+
+const fn gate(
+    name: &'static str,
+    layers: Layers,
+    expected: Expected,
+    run: fn() -> io::Result<()>,
+) -> Attempt {
+    Attempt { profile: &GATE, name, layers, expected, run }
 }
 
 const ATTEMPTS: &[Attempt] = &[
-    attempt("allocate", Layers::All, Expected::Succeeds, allocate),
-    attempt("allocate", Layers::NoFilter, Expected::Succeeds, allocate),
-    attempt("open-file", Layers::All, Expected::Killed, || open(c"/etc/passwd")),
-    attempt("inet-socket", Layers::All, Expected::Killed, || socket(libc::AF_INET, libc::SOCK_STREAM)),
-    attempt("execute", Layers::All, Expected::Killed, execute),
-    attempt("fork", Layers::All, Expected::Killed, fork),
-    attempt("signal-parent", Layers::All, Expected::Killed, signal_parent),
-    attempt("executable-memory", Layers::All, Expected::Killed, map_executable),
-    attempt("become-root", Layers::All, Expected::Killed, become_root),
-    attempt("root-file", Layers::NoFilter, Expected::Refused, || open(c"/proc/1/mem")),
-    attempt("raw-socket", Layers::NoFilter, Expected::Refused, || socket(libc::AF_INET, libc::SOCK_RAW)),
-    attempt("fork", Layers::NoFilter, Expected::Refused, fork),
-    attempt("signal-parent", Layers::NoFilter, Expected::Refused, signal_parent),
-    attempt("become-root", Layers::NoFilter, Expected::Refused, become_root),
-    attempt("allocate-beyond-bound", Layers::NoFilter, Expected::Refused, allocate_beyond_bound),
+    status("allocate", Layers::All, Expected::Succeeds, allocate),
+    status("allocate", Layers::NoFilter, Expected::Succeeds, allocate),
+    status("open-file", Layers::All, Expected::Killed, || open(c"/etc/passwd")),
+    status("inet-socket", Layers::All, Expected::Killed, || socket(libc::AF_INET, libc::SOCK_STREAM)),
+    status("execute", Layers::All, Expected::Killed, execute),
+    status("fork", Layers::All, Expected::Killed, fork),
+    status("signal-parent", Layers::All, Expected::Killed, signal_parent),
+    status("executable-memory", Layers::All, Expected::Killed, map_executable),
+    status("become-root", Layers::All, Expected::Killed, become_root),
+    status("root-file", Layers::NoFilter, Expected::Refused, || open(c"/proc/1/mem")),
+    status("raw-socket", Layers::NoFilter, Expected::Refused, || socket(libc::AF_INET, libc::SOCK_RAW)),
+    status("fork", Layers::NoFilter, Expected::Refused, fork),
+    status("signal-parent", Layers::NoFilter, Expected::Refused, signal_parent),
+    status("become-root", Layers::NoFilter, Expected::Refused, become_root),
+    status("allocate-beyond-bound", Layers::NoFilter, Expected::Refused, || allocate_beyond(&STATUS)),
+    gate("thread", Layers::All, Expected::Succeeds, thread),
+    gate("stream-socket", Layers::All, Expected::Succeeds, || socket(libc::AF_INET6, STREAM)),
+    gate("connect", Layers::All, Expected::Succeeds, connect),
+    gate("datagram-socket", Layers::All, Expected::Killed, || socket(libc::AF_INET, libc::SOCK_DGRAM)),
+    gate("open-file", Layers::All, Expected::Killed, || open(c"/etc/passwd")),
+    gate("bind", Layers::All, Expected::Killed, bind),
+    gate("execute", Layers::All, Expected::Killed, execute),
+    gate("fork", Layers::All, Expected::Killed, fork),
+    gate("signal-parent", Layers::All, Expected::Killed, signal_parent),
+    gate("executable-memory", Layers::All, Expected::Killed, map_executable),
+    gate("become-root", Layers::All, Expected::Killed, become_root),
+    gate("connect", Layers::NoFilter, Expected::Succeeds, connect),
+    gate("bind", Layers::NoFilter, Expected::Refused, bind),
+    gate("raw-socket", Layers::NoFilter, Expected::Refused, || socket(libc::AF_INET, libc::SOCK_RAW)),
+    gate("root-file", Layers::NoFilter, Expected::Refused, || open(c"/proc/1/mem")),
+    gate("signal-parent", Layers::NoFilter, Expected::Refused, signal_parent),
+    gate("become-root", Layers::NoFilter, Expected::Refused, become_root),
+    gate("allocate-beyond-bound", Layers::NoFilter, Expected::Refused, || allocate_beyond(&GATE)),
 ];
+
+/// As the gate worker makes its sockets.
+const STREAM: libc::c_int = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
 /// Without arguments: every attempt, one line each; fails when one went otherwise than it must.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -97,7 +128,12 @@ fn run_all() -> ExitCode {
             Err(error) => (error.to_string(), false),
         };
         let verdict = if holds { "ok" } else { "NOT AS IT MUST BE" };
-        println!("{:<22} {:<10} {found:<20} {verdict}", attempt.name, attempt.layers.name());
+        println!(
+            "{:<8} {:<22} {:<10} {found:<20} {verdict}",
+            attempt.profile.name,
+            attempt.name,
+            attempt.layers.name()
+        );
         all_held &= holds;
     }
     if all_held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -123,8 +159,8 @@ fn describe(status: ExitStatus) -> String {
 
 fn run_one(attempt: &Attempt) -> ExitCode {
     let entered = match attempt.layers {
-        Layers::All => sandbox::enter(&STATUS),
-        Layers::NoFilter => sandbox::enter_unfiltered(&STATUS),
+        Layers::All => sandbox::enter(attempt.profile),
+        Layers::NoFilter => sandbox::enter_unfiltered(attempt.profile),
     };
     if let Err(error) = entered {
         eprintln!("selftest: {error}");
@@ -149,6 +185,48 @@ fn open(path: &std::ffi::CStr) -> io::Result<()> {
 fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<()> {
     // SAFETY: takes no pointer; the descriptor ends with the process.
     result(unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) }.into())
+}
+
+/// The discard port of this host, where nobody listens: being refused is being heard.
+const NOBODY: libc::sockaddr_in = libc::sockaddr_in {
+    sin_family: libc::AF_INET as libc::sa_family_t,
+    sin_port: 9_u16.to_be(),
+    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+    sin_zero: [0; 8],
+};
+const NOBODY_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+
+fn stream() -> io::Result<libc::c_int> {
+    // SAFETY: takes no pointer; the descriptor ends with the process.
+    let fd = unsafe { libc::socket(libc::AF_INET, STREAM, 0) };
+    result(fd.into()).map(|()| fd)
+}
+
+fn connect() -> io::Result<()> {
+    let fd = stream()?;
+    // SAFETY: the address lives for ever and is as long as it says.
+    let connected = unsafe { libc::connect(fd, (&raw const NOBODY).cast(), NOBODY_BYTES) };
+    match result(connected.into()) {
+        Err(error)
+            if [libc::ECONNREFUSED, libc::EINPROGRESS].contains(&error.raw_os_error().unwrap_or(0)) =>
+        {
+            Ok(())
+        }
+        connected => connected,
+    }
+}
+
+/// A high port, which needs no capability.
+fn bind() -> io::Result<()> {
+    let fd = stream()?;
+    let own = libc::sockaddr_in { sin_port: 50_009_u16.to_be(), ..NOBODY };
+    // SAFETY: the address lives over the call and is as long as it says.
+    result(unsafe { libc::bind(fd, (&raw const own).cast(), NOBODY_BYTES) }.into())
+}
+
+fn thread() -> io::Result<()> {
+    let thread = std::thread::Builder::new().name("selftest".to_owned()).spawn(|| ())?;
+    thread.join().map_err(|_| io::Error::other("the thread panicked"))
 }
 
 fn execute() -> io::Result<()> {
@@ -188,8 +266,8 @@ fn allocate() -> io::Result<()> {
     map(1 << 20, libc::PROT_READ | libc::PROT_WRITE)
 }
 
-fn allocate_beyond_bound() -> io::Result<()> {
-    map(STATUS.data_bytes_max as usize, libc::PROT_READ | libc::PROT_WRITE)
+fn allocate_beyond(profile: &Profile) -> io::Result<()> {
+    map(profile.data_bytes_max as usize, libc::PROT_READ | libc::PROT_WRITE)
 }
 
 fn map_executable() -> io::Result<()> {
