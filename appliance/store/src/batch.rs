@@ -2,12 +2,14 @@
 
 use crate::layout::{ScanKey, Tally};
 use crate::writer::{COMMIT_HITS, COMMIT_PORTS, COMMIT_SOURCES};
+use glacis_control::gate::ClientRecord;
 use glacis_control::{Ban, Event, EventKind, Offences, ScanHit, UnixMillis};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
-/// Changes that reach the disk together or not at all. Hits are the exception: a full store drops and counts
-/// them, and commits the rest.
+/// Changes that reach the disk together or not at all. Hits and client records are the exception: a full store drops
+/// and counts them, and commits the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     pub hits: Vec<ScanHit>,
@@ -17,6 +19,10 @@ pub struct Batch {
     pub offences: Vec<OffenceChange>,
     /// Get ascending ids in this order.
     pub events: Vec<(UnixMillis, EventKind)>,
+    /// Before `client_records`.
+    pub forgotten_clients: Vec<IpAddr>,
+    /// Each takes the place of all that was known of its client.
+    pub client_records: Vec<ClientRecord>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +46,7 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// The bans that were there to be removed, in the order of the batch.
     pub removed: Vec<Ban>,
-    /// Scan records that found no room.
+    /// Scan and client records that found no room.
     pub dropped: u64,
 }
 

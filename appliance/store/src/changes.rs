@@ -1,4 +1,4 @@
-//! Bans, offences and events inside a transaction that someone else owns.
+//! Bans, offences, events and clients inside a transaction that someone else owns.
 
 use crate::error::Fault;
 use crate::layout;
@@ -8,9 +8,18 @@ use glacis_control::{Ban, Event, EventKind, UnixMillis};
 use heed::{RoTxn, RwTxn};
 use ipnet::IpNet;
 
+/// What a transaction may take room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Everything.
+    Open,
+    /// Not for client records: only the reserve is left.
+    Reserve,
+}
+
 impl Tables {
     /// All of a batch but its hits.
-    pub fn change(&self, txn: &mut RwTxn<'_>, batch: &Batch) -> Result<Applied, Fault> {
+    pub fn change(&self, txn: &mut RwTxn<'_>, batch: &Batch, room: Room) -> Result<Applied, Fault> {
         let mut applied = Applied::default();
         for change in &batch.bans {
             match change {
@@ -24,6 +33,13 @@ impl Tables {
         for (at, kind) in &batch.events {
             applied.events.push(self.append_event(txn, *at, kind)?);
         }
+        for client in &batch.forgotten_clients {
+            self.forget_client(txn, *client)?;
+        }
+        applied.dropped = match room {
+            Room::Open => self.put_clients(txn, &batch.client_records)?,
+            Room::Reserve => batch.client_records.len() as u64,
+        };
         Ok(applied)
     }
 

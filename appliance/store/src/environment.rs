@@ -271,7 +271,7 @@ fn create_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError
         Ok(created.unwrap_commit())
     };
     let (named, meta, old_scans) = create().map_err(|source| open_error(dir, source))?;
-    Ok(Tables::new(named, meta, old_scans))
+    Ok(Tables::new(&named, meta, old_scans))
 }
 
 fn open_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> {
@@ -291,5 +291,5 @@ fn open_tables(env: &Env<WithoutTls>, dir: &Path) -> Result<Tables, StoreError> 
     let named: Option<Vec<Table>> = named.into_iter().collect();
     let named = named.and_then(|named| <[Table; TABLE_NAMES.len()]>::try_from(named).ok());
     let (named, meta) = named.zip(meta).ok_or_else(|| StoreError::Missing { path: dir.to_owned() })?;
-    Ok(Tables::new(named, meta, None))
+    Ok(Tables::new(&named, meta, None))
 }

@@ -1,4 +1,4 @@
-//! What the appliance remembers: scans, bans and events, in one LMDB environment.
+//! What the appliance remembers: scans, bans, events and the clients of gates, in one LMDB environment.
 //!
 //! Owns the layout on disk, the one [`Store`] that writes, the [`Writer`] thread in front of it and the
 //! [`StoreReader`] that the status worker and the command line read with. It decides nothing: who is banned
@@ -10,13 +10,14 @@
 //! **Durability.** What a call returned as committed is on disk: LMDB runs with its defaults, without `NOSYNC`
 //! and `NOMETASYNC`. Killing the process at any moment loses nothing that was committed.
 //!
-//! **Bounds.** The file grows by doubling up to [`Bounds::bytes_max`]. Scans may fill it up to
-//! [`RESERVE_BYTES`] below that; from there on hits are refused and counted in `dropped`, while bans, events
+//! **Bounds.** The file grows by doubling up to [`Bounds::bytes_max`]. Scans and clients may fill it up to
+//! [`RESERVE_BYTES`] below that; from there on they are refused and counted in `dropped`, while bans, events
 //! and the removal of old days use the reserve. Retention makes room again.
 
 mod batch;
 mod changes;
 mod clearing;
+mod clients;
 mod environment;
 mod error;
 pub mod layout;
@@ -31,11 +32,13 @@ mod upgrade;
 mod writer;
 
 pub use batch::{Applied, BanChange, Batch, OffenceChange};
+pub use clients::CLIENTS_MAX;
 pub use error::StoreError;
 pub use reader::{StoreReader, Totals};
 pub use store::{Locate, RETENTION_DEFAULT, Store};
 pub use writer::{
-    Acknowledge, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_HITS_MAX, QueueFull, Writer, WriterHandle,
+    Acknowledge, COMMIT_CLIENTS, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_CLIENTS_MAX, QUEUE_HITS_MAX, QueueFull,
+    Writer, WriterHandle,
 };
 
 /// Kept free of scans, in bytes, so that a store full of them still takes bans and can delete.

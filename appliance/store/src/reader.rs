@@ -5,10 +5,13 @@ use crate::error::Fault;
 use crate::layout::Fields;
 use crate::query::{self, Position};
 use crate::{StoreError, layout};
+use glacis_control::gate::ClientRecord;
 use glacis_control::scan_query::{
     DayRange, PortTotal, ScanFilter, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
 };
-use glacis_control::{Ban, Day, Event, Offences};
+use glacis_control::{Ban, Day, Event, Offences, UnixMillis};
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +33,8 @@ pub struct Totals {
     pub scan_records: u64,
     pub bans: u64,
     pub events: u64,
+    /// Also those of which nothing is known any more, until retention removes them.
+    pub clients: u64,
 }
 
 impl StoreReader {
@@ -133,6 +138,31 @@ impl StoreReader {
         })
     }
 
+    /// Every client of which something is known, with the findings that hold, in the order of their addresses: all of
+    /// IPv4 first.
+    pub fn clients(&self, now: UnixMillis) -> Result<Vec<ClientRecord>, StoreError> {
+        self.environment.read("reading clients", |tables, txn| tables.live_clients(txn, now))
+    }
+
+    /// At most so many of [`Self::clients`], seen last first, equal ones by descending address; only those in `within`.
+    pub fn newest_clients(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+        within: Option<IpNet>,
+    ) -> Result<Vec<ClientRecord>, StoreError> {
+        self.environment.read("listing clients", |tables, txn| match within {
+            None => tables.newest_clients(txn, now, limit),
+            Some(within) => tables.newest_clients_within(txn, now, limit, within),
+        })
+    }
+
+    /// The findings of one client that hold; `None` when there are none.
+    pub fn client(&self, now: UnixMillis, client: IpAddr) -> Result<Option<ClientRecord>, StoreError> {
+        let client = client.to_canonical();
+        self.environment.read("looking up a client", |tables, txn| tables.client(txn, now, client))
+    }
+
     pub fn totals(&self) -> Result<Totals, StoreError> {
         self.environment.read("counting records", |tables, txn| {
             Ok(Totals {
@@ -140,6 +170,7 @@ impl StoreReader {
                 scan_records: tables.scan_records(txn)?,
                 bans: tables.bans.len(txn)?,
                 events: tables.events.len(txn)?,
+                clients: tables.clients.len(txn)?,
             })
         })
     }

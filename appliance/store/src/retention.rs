@@ -31,7 +31,8 @@ pub(crate) enum Retained {
     All(u64),
 }
 
-/// Removes some of the days that ended, and of the events that happened, `retention` ago or earlier.
+/// Removes some of the days that ended, and of the events that happened, `retention` ago or earlier; at last clients of
+/// which nothing is known any more.
 pub(crate) fn step(
     environment: &Environment,
     bytes_max: usize,
@@ -62,9 +63,16 @@ pub(crate) fn step(
             }
             Ok(())
         })?;
+        return Ok(Retained::Some(events.len() as u64));
     }
-    let removed = events.len() as u64;
-    Ok(if events.len() < STEP_ENTRIES { Retained::All(removed) } else { Retained::Some(removed) })
+    let clients = environment.read(step, |tables, txn| tables.clients_over(txn, now, STEP_ENTRIES))?;
+    if !clients.is_empty() {
+        environment.write(step, bytes_max, |tables, txn| {
+            clients.iter().try_for_each(|client| tables.forget_client(txn, *client))
+        })?;
+    }
+    let removed = clients.len() as u64;
+    Ok(if clients.len() < STEP_ENTRIES { Retained::All(removed) } else { Retained::Some(removed) })
 }
 
 /// Ascending.

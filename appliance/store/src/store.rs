@@ -1,6 +1,7 @@
 //! The one writer.
 
 use crate::batch::Tallies;
+use crate::changes::Room;
 use crate::clearing::{self, Clearing};
 use crate::environment::Environment;
 use crate::error::Fault;
@@ -8,6 +9,7 @@ use crate::retention::{self, Retained};
 use crate::tables::Tables;
 use crate::upgrade::{self, Upgraded};
 use crate::{Applied, BanChange, Batch, Bounds, StoreError, StoreReader, rollup};
+use glacis_control::gate::ClientRecord;
 use glacis_control::report::StoreStatus;
 use glacis_control::scan_query::Location;
 use glacis_control::{Ban, Event, EventKind, ScanHit, UnixMillis};
@@ -39,7 +41,7 @@ fn nowhere(_: IpAddr) -> Location {
 pub struct Store {
     environment: Arc<Environment>,
     bounds: Bounds,
-    /// Scan records that found no room since the store was opened.
+    /// Scan and client records that found no room since the store was opened.
     dropped: AtomicU64,
     /// Held, not used: the kernel lets go of the lock when the process dies.
     _writer_lock: File,
@@ -67,8 +69,8 @@ impl Store {
         StoreReader::of(Arc::clone(&self.environment))
     }
 
-    /// Commits the batch in one transaction. When it does not fit, its hits are dropped and counted and the
-    /// rest is committed from the reserve; [`StoreError::Full`] when even that has no room.
+    /// Commits the batch in one transaction. When it does not fit, its hits and client records are dropped and counted
+    /// and the rest is committed from the reserve; [`StoreError::Full`] when even that has no room.
     pub fn apply(&self, batch: &Batch) -> Result<Applied, StoreError> {
         let mut applied = self.apply_all(std::slice::from_ref(batch), &nowhere)?;
         // One batch gives one outcome.
@@ -83,11 +85,12 @@ impl Store {
     ) -> Result<Vec<Applied>, StoreError> {
         let step = "committing a batch";
         let tallies: Vec<Tallies> = batches.iter().map(|batch| batch.hits.iter().collect()).collect();
-        if tallies.iter().any(|tallies| !tallies.is_empty()) {
+        let has_hits = tallies.iter().any(|tallies| !tallies.is_empty());
+        if has_hits || batches.iter().any(|batch| !batch.client_records.is_empty()) {
             let outcome = self.environment.write(step, self.bounds.scan_bytes_max(), |tables, txn| {
                 let refused = tallies.iter().map(|tallies| rollup::add(tables, txn, tallies, locate));
                 let refused = refused.collect::<Result<Vec<_>, Fault>>()?;
-                Ok((self.change_all(tables, txn, batches)?, refused))
+                Ok((self.change_all(tables, txn, batches, Room::Open)?, refused))
             });
             match outcome {
                 Ok((applied, refused)) => return Ok(self.with_dropped(applied, refused)),
@@ -95,19 +98,20 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        let applied = self
-            .environment
-            .write(step, self.bounds.bytes_max, |tables, txn| self.change_all(tables, txn, batches))?;
+        let applied = self.environment.write(step, self.bounds.bytes_max, |tables, txn| {
+            self.change_all(tables, txn, batches, Room::Reserve)
+        })?;
         Ok(self.with_dropped(applied, tallies.iter().map(|tallies| tallies.len() as u64)))
     }
 
+    /// `dropped`: hits that were dropped.
     fn with_dropped(
         &self,
         mut applied: Vec<Applied>,
         dropped: impl IntoIterator<Item = u64>,
     ) -> Vec<Applied> {
         for (applied, dropped) in applied.iter_mut().zip(dropped) {
-            applied.dropped = self.count_dropped(dropped);
+            applied.dropped = self.count_dropped(applied.dropped + dropped);
         }
         applied
     }
@@ -117,8 +121,10 @@ impl Store {
         tables: &Tables,
         txn: &mut RwTxn<'_>,
         batches: &[Batch],
+        room: Room,
     ) -> Result<Vec<Applied>, Fault> {
-        let applied = batches.iter().map(|batch| tables.change(txn, batch)).collect::<Result<_, _>>()?;
+        let applied =
+            batches.iter().map(|batch| tables.change(txn, batch, room)).collect::<Result<_, _>>()?;
         tables.trim_events(txn, self.bounds.events_max)?;
         Ok(applied)
     }
@@ -147,6 +153,24 @@ impl Store {
             Err(StoreError::Full { .. }) => Ok(self.count_dropped(tallies.len() as u64)),
             Err(error) => {
                 self.count_dropped(tallies.len() as u64);
+                Err(error)
+            }
+        }
+    }
+
+    /// Commits client records in one transaction; each takes the place of all that was known of its client. Returns how
+    /// many were dropped because the store is full, or because no gate makes such a record.
+    pub fn learn(&self, records: &[ClientRecord]) -> Result<u64, StoreError> {
+        if records.is_empty() {
+            return Ok(0);
+        }
+        let step = "remembering clients";
+        let bytes_max = self.bounds.scan_bytes_max();
+        match self.environment.write(step, bytes_max, |tables, txn| tables.put_clients(txn, records)) {
+            Ok(refused) => Ok(self.count_dropped(refused)),
+            Err(StoreError::Full { .. }) => Ok(self.count_dropped(records.len() as u64)),
+            Err(error) => {
+                self.count_dropped(records.len() as u64);
                 Err(error)
             }
         }
@@ -200,7 +224,7 @@ impl Store {
     }
 
     /// Removes the scans of days that ended, and the events that happened, `retention` ago or earlier; without one, the
-    /// one that was given last, or [`RETENTION_DEFAULT`]. Works in bounded transactions. Returns how many went.
+    /// one that was given last, or [`RETENTION_DEFAULT`]. Removes clients of which nothing is known any more, too. Works in bounded transactions. Returns how many went.
     ///
     /// Days after that are never touched, be they today or in the future: a clock that fell back removes nothing. One
     /// that leaps ahead removes what is old by its time; whether to believe it is the caller's to decide, for whom

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) type Table = Database<'static, Bytes, Bytes>;
 
 /// In the order of the fields of [`Tables`].
-pub(crate) const TABLE_NAMES: [&str; 16] = [
+pub(crate) const TABLE_NAMES: [&str; 18] = [
     "records",
     "by-port",
     "by-place",
@@ -27,6 +27,8 @@ pub(crate) const TABLE_NAMES: [&str; 16] = [
     "bans",
     "offences",
     "events",
+    "clients",
+    "clients-by-seen",
 ];
 pub(crate) const META: &str = "meta";
 /// Records of layout 1.
@@ -52,6 +54,8 @@ pub(crate) struct Tables {
     pub bans: Table,
     pub offences: Table,
     pub events: Table,
+    pub clients: Table,
+    pub clients_by_seen: Table,
     pub meta: Table,
     /// Of a store that comes from layout 1; the upgrade empties it.
     pub old_scans: Option<Table>,
@@ -59,7 +63,7 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// `named` in the order of [`TABLE_NAMES`].
-    pub fn new(named: [Table; TABLE_NAMES.len()], meta: Table, old_scans: Option<Table>) -> Self {
+    pub fn new(named: &[Table; TABLE_NAMES.len()], meta: Table, old_scans: Option<Table>) -> Self {
         let [
             records,
             by_port,
@@ -77,7 +81,9 @@ impl Tables {
             bans,
             offences,
             events,
-        ] = named;
+            clients,
+            clients_by_seen,
+        ] = *named;
         Self {
             records,
             by_port,
@@ -95,6 +101,8 @@ impl Tables {
             bans,
             offences,
             events,
+            clients,
+            clients_by_seen,
             meta,
             old_scans,
         }
@@ -123,7 +131,8 @@ impl Tables {
     /// Bytes in pages that hold data; pages that a later transaction may reuse do not count.
     pub fn bytes_used(&self, txn: &RoTxn<'_>) -> Result<u64, Fault> {
         let mut bytes = 0;
-        for table in self.of_scans().chain([self.bans, self.offences, self.events, self.meta]) {
+        let others = [self.bans, self.offences, self.events, self.clients, self.clients_by_seen, self.meta];
+        for table in self.of_scans().chain(others) {
             let stat = table.stat(txn)?;
             let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
             bytes += pages as u64 * u64::from(stat.page_size);

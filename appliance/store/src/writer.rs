@@ -1,7 +1,7 @@
 //! The thread in front of the store.
 //!
-//! Hits are added up in memory and committed together; orders (bans, events) are committed at once, those that
-//! wait at the same time in one transaction, and acknowledged afterwards. Nothing here blocks the caller: a queue
+//! Hits are added up in memory and committed together, and so are records of clients; orders (bans, events) are committed
+//! at once, those that wait at the same time in one transaction, and acknowledged afterwards. Nothing here blocks the caller: a queue
 //! that is full says so.
 
 use crate::batch::{Pending, Tallies};
@@ -9,18 +9,19 @@ use crate::clearing::Clearing;
 use crate::retention::Retained;
 use crate::store::Locate;
 use crate::upgrade::Upgraded;
-use crate::{Applied, Batch, Store, StoreError, StoreReader};
+use crate::{Applied, Batch, Store, StoreError, StoreReader, layout};
+use glacis_control::gate::ClientRecord;
 use glacis_control::report::StoreStatus;
 use glacis_control::scan_query::Location;
 use glacis_control::{Ban, ScanHit, UnixMillis};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Hits wait no longer than this.
+/// Hits and client records wait no longer than this.
 pub const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// So many scan records are committed without waiting longer. Records of one commit share the pages that LMDB copies
 /// and writes, so a larger one writes less per record; a ban that comes meanwhile waits for it, some tens of
@@ -32,6 +33,10 @@ pub const COMMIT_SOURCES: usize = 4_096;
 pub const COMMIT_PORTS: usize = 4_096;
 /// Scan records that wait in memory; a hit that needs one more is dropped and counted.
 pub const QUEUE_HITS_MAX: usize = 65_536;
+/// So many client records are committed without waiting longer.
+pub const COMMIT_CLIENTS: usize = 4_096;
+/// Clients whose records wait in memory; the record of one more is dropped and counted.
+pub const QUEUE_CLIENTS_MAX: usize = 16_384;
 /// Orders that wait in memory; one more is refused.
 const QUEUE_ORDERS_MAX: usize = 4096;
 /// Orders in one transaction.
@@ -120,7 +125,32 @@ impl WriterHandle {
         taken
     }
 
-    /// Queues changes that belong together. `done` learns when they are on disk.
+    /// Whether the record was taken: not when too many wait, or when no gate makes such a record. It is committed within
+    /// [`COMMIT_INTERVAL`], unless a newer one of its client comes first; one that is not taken is counted.
+    pub fn try_learn(&self, record: ClientRecord) -> bool {
+        let mut queue = self.shared.lock();
+        let before = queue.clients.len();
+        let room = before < QUEUE_CLIENTS_MAX || queue.clients.contains_key(&record.client);
+        let taken = !queue.stopping && room && layout::is_storable(&record);
+        if taken {
+            queue.clients.insert(record.client, record);
+        }
+        let waiting = queue.clients.len();
+        if waiting > before && before == 0 {
+            queue.clients_due = Some(Instant::now() + COMMIT_INTERVAL);
+        }
+        drop(queue);
+        if !taken {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if waiting > before && (before == 0 || waiting == COMMIT_CLIENTS) {
+            self.shared.wake.notify_one();
+        }
+        taken
+    }
+
+    /// Queues changes that belong together. `done` learns when they are on disk. Records that wait of clients that the
+    /// batch speaks of are older than it, and go.
     pub fn commit(
         &self,
         batch: Batch,
@@ -174,6 +204,9 @@ impl WriterHandle {
         if queue.stopping || queue.orders.len() >= QUEUE_ORDERS_MAX {
             return Err(QueueFull);
         }
+        if let Order::Apply(batch, _) = &order {
+            queue.drop_records_before(batch);
+        }
         queue.orders.push_back(order);
         drop(queue);
         self.shared.wake.notify_one();
@@ -213,12 +246,61 @@ struct Queue {
     hits: Pending,
     /// When the hits are to be committed; `None` while there are none.
     hits_due: Option<Instant>,
+    /// The newest of each client.
+    clients: HashMap<IpAddr, ClientRecord>,
+    /// When the client records are to be committed; `None` while there are none.
+    clients_due: Option<Instant>,
     orders: VecDeque<Order>,
-    /// Hits were committed after the last orders were.
-    hits_went_last: bool,
+    /// Hits or client records were committed after the last orders were.
+    waiting_went_last: bool,
     /// A clearing has begun and is among the orders: hits wait for it, or they would have to finish it.
     clearing: bool,
     stopping: bool,
+}
+
+impl Queue {
+    fn drop_records_before(&mut self, batch: &Batch) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let replaced = batch.client_records.iter().map(|record| &record.client);
+        for client in batch.forgotten_clients.iter().chain(replaced) {
+            self.clients.remove(client);
+        }
+        if self.clients.is_empty() {
+            self.clients_due = None;
+        }
+    }
+
+    /// What does not wait longer; it and orders take turns, so that neither starves the other.
+    fn take_waiting(&mut self, now: Instant) -> Option<Work> {
+        let turn = self.orders.is_empty() || !self.waiting_went_last;
+        let is_over = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let hits = is_over(self.hits_due) || self.hits.len() >= COMMIT_HITS;
+        let hits = !self.clearing && (hits || (self.stopping && !self.hits.is_empty()));
+        let clients = is_over(self.clients_due) || self.clients.len() >= COMMIT_CLIENTS;
+        let clients = clients || (self.stopping && !self.clients.is_empty());
+        if !turn || !(hits || clients) {
+            return None;
+        }
+        self.waiting_went_last = true;
+        let mut tallies = Tallies::default();
+        if hits {
+            tallies = self.hits.take();
+            self.hits_due = (!self.hits.is_empty()).then_some(now);
+        }
+        let mut records = Vec::new();
+        if clients {
+            self.clients_due = None;
+            records = std::mem::take(&mut self.clients).into_values().collect();
+        }
+        Some(Work::Waiting(tallies, records))
+    }
+
+    /// When something that waits is to be committed.
+    fn due(&self) -> Option<Instant> {
+        self.hits_due.into_iter().chain(self.clients_due).min()
+    }
 }
 
 #[derive(Debug)]
@@ -226,14 +308,14 @@ struct Shared {
     store: Store,
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// Hits that the queue refused.
+    /// Hits and client records that the queue refused.
     dropped: AtomicU64,
 }
 
 /// What the thread does next.
 enum Work {
     Orders(Vec<Order>),
-    Hits(Tallies),
+    Waiting(Tallies, Vec<ClientRecord>),
     StaleReaders,
     Upgrade,
     Stop,
@@ -252,7 +334,10 @@ impl Shared {
             match self.next_work(stale_readers_due, upgrading) {
                 Work::Upgrade => upgrading = self.upgrade(locate),
                 Work::Orders(orders) => self.carry_out(orders, locate),
-                Work::Hits(tallies) => self.record(&tallies, locate),
+                Work::Waiting(tallies, clients) => {
+                    self.record(&tallies, locate);
+                    self.learn(&clients);
+                }
                 Work::StaleReaders => {
                     self.clear_stale_readers();
                     stale_readers_due = Instant::now() + STALE_READERS_INTERVAL;
@@ -262,21 +347,16 @@ impl Shared {
         }
     }
 
-    /// Waits for work. Hits that are due and orders take turns, so that neither starves the other.
+    /// Waits for work.
     fn next_work(&self, stale_readers_due: Instant, upgrading: bool) -> Work {
         let mut queue = self.lock();
         loop {
             let now = Instant::now();
-            let hits_due = queue.hits_due.is_some_and(|due| due <= now) || queue.hits.len() >= COMMIT_HITS;
-            let hits_due = !queue.clearing && (hits_due || (queue.stopping && !queue.hits.is_empty()));
-            if hits_due && (queue.orders.is_empty() || !queue.hits_went_last) {
-                let hits = queue.hits.take();
-                queue.hits_due = (!queue.hits.is_empty()).then_some(now);
-                queue.hits_went_last = true;
-                return Work::Hits(hits);
+            if let Some(work) = queue.take_waiting(now) {
+                return work;
             }
             if !queue.orders.is_empty() {
-                queue.hits_went_last = false;
+                queue.waiting_went_last = false;
                 let count = queue.orders.len().min(COMMIT_ORDERS);
                 return Work::Orders(queue.orders.drain(..count).collect());
             }
@@ -289,7 +369,7 @@ impl Shared {
             if upgrading {
                 return Work::Upgrade;
             }
-            let due = queue.hits_due.map_or(stale_readers_due, |due| due.min(stale_readers_due));
+            let due = queue.due().map_or(stale_readers_due, |due| due.min(stale_readers_due));
             let wait = due.saturating_duration_since(now);
             queue = self.wake.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -300,6 +380,14 @@ impl Shared {
             Ok(0) => {}
             Ok(dropped) => tracing::warn!(dropped, "store full, scan records dropped"),
             Err(error) => tracing::error!(%error, records = tallies.len(), "scan records lost"),
+        }
+    }
+
+    fn learn(&self, records: &[ClientRecord]) {
+        match self.store.learn(records) {
+            Ok(0) => {}
+            Ok(dropped) => tracing::warn!(dropped, "store full, client records dropped"),
+            Err(error) => tracing::error!(%error, records = records.len(), "client records lost"),
         }
     }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
 
+use glacis_control::gate::{ClientRecord, Finding, PortOutcome};
 use glacis_control::scan_query::DayRange;
 use glacis_control::{Ban, BanReason, Day, EventKind, ProbeKinds, Protocol, ScanHit, UnixMillis};
 use glacis_store::{BanChange, Batch, Bounds, Store, StoreReader};
@@ -37,7 +38,7 @@ fn small_bounds() -> Bounds {
     Bounds { bytes_initial: 256 << 10, bytes_max: 32 << 20, events_max: 100_000 }
 }
 
-/// The commit with this number: forty hits, one ban, one event.
+/// The commit with this number: forty hits, one ban, one event, one client.
 fn batch(number: u32) -> Batch {
     let source = Ipv4Addr::from_bits(0x0a00_0000 + number);
     let at = UnixMillis(u64::from(number) * 1000);
@@ -60,7 +61,17 @@ fn batch(number: u32) -> Batch {
         hits: (0..HITS_PER_COMMIT).map(hit).collect(),
         bans: vec![BanChange::Put(ban.clone())],
         events: vec![(at, EventKind::SourceBlocked { ban })],
+        client_records: vec![client(number)],
         ..Batch::default()
+    }
+}
+
+fn client(number: u32) -> ClientRecord {
+    let finding = Finding { port: 22, outcome: PortOutcome::Open, until: UnixMillis(u64::MAX) };
+    ClientRecord {
+        client: Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
+        seen: UnixMillis(u64::from(number)),
+        findings: vec![finding],
     }
 }
 
@@ -146,6 +157,10 @@ fn assert_whole(store: &Store, commits: u32) {
     let bans = reader.bans().unwrap();
     let wanted: Vec<_> = (0..commits).flat_map(|number| batch(number).bans).collect();
     assert_eq!(bans.into_iter().map(BanChange::Put).collect::<Vec<_>>(), wanted);
+    let clients: Vec<_> = (0..commits).map(client).collect();
+    assert_eq!(reader.clients(UnixMillis(0)).unwrap(), clients);
+    let newest = reader.newest_clients(UnixMillis(0), usize::MAX, None).unwrap();
+    assert!(newest.iter().rev().eq(&clients), "the two databases of clients differ");
     let events: Vec<_> = reader.events(usize::MAX).unwrap();
     let ids: Vec<_> = events.iter().rev().map(|event| event.id).collect();
     assert_eq!(ids, (0..u64::from(commits)).collect::<Vec<_>>());
@@ -208,7 +223,10 @@ fn a_full_store_drops_scans_and_still_takes_bans_until_retention_makes_room() {
     for number in 0..300 {
         let hits = if number == 0 { hits(full_at, 0) } else { Vec::new() };
         let expected = hits.len() as u64;
-        assert_eq!(store.apply(&Batch { hits, ..batch(number) }).unwrap().dropped, expected);
+        assert_eq!(
+            store.apply(&Batch { hits, client_records: Vec::new(), ..batch(number) }).unwrap().dropped,
+            expected
+        );
     }
     // Pages that were given back are used again, but however often one tries, the reserve is left.
     let tries = (0..1000).take_while(|source| store.record(&hits(1000 + source, 0)).unwrap() == 0);

@@ -73,6 +73,7 @@ fn a_restart_keeps_everything() {
         ],
         events: vec![(UnixMillis(NOON), started())],
         offences: vec![OffenceChange::Put(offences("192.0.2.1/32", 2))],
+        ..Batch::default()
     };
     let applied = open(dir.path()).apply(&batch).unwrap();
     assert_eq!((applied.events[0].id, applied.dropped), (0, 0));

@@ -25,11 +25,15 @@
 //! bans          key  family u8, address, prefix u8                value  until u64, since u64, JSON
 //! offences      key  as of bans                                   value  count u32, until u64
 //! events        key  id u64                                       value  at u64, JSON
+//! clients       key  source                                       value  seen u64, then for each port, ascending:
+//!                                                                        port u16, outcome u8, until u64
+//! clients-by-seen  key  seen u64, source                          value  empty
 //! meta          "layout" u32; "next-event" u64; "retention" u64 (milliseconds); "removing" u32 (day);
 //!               "clearing" empty
 //! ```
 
 mod ban;
+mod client;
 mod key;
 mod old;
 mod place;
@@ -37,6 +41,10 @@ mod sums;
 
 pub use ban::{ban_key, ban_value, event_value, offences_value, parse_ban, parse_event, parse_offences};
 pub(crate) use ban::{ban_until, event_at};
+pub(crate) use client::client_seen;
+pub use client::{
+    FINDINGS_MAX, client_key, client_seen_key, client_value, is_storable, parse_client, parse_client_seen_key,
+};
 pub use key::{Key, ScanKey, Subject, Target};
 pub(crate) use old::parse_old_scan;
 pub use place::{PLACE_UNKNOWN, PlaceBytes, encode_place, folded_text, parse_place};
