@@ -98,6 +98,7 @@ impl Tables {
         txn: &RoTxn<'_>,
         now: UnixMillis,
         limit: usize,
+        passes: impl Fn(&ClientRecord) -> bool,
     ) -> Result<Vec<ClientRecord>, Fault> {
         let mut newest = Vec::new();
         for entry in self.clients_by_seen.rev_iter(txn)? {
@@ -105,7 +106,7 @@ impl Tables {
                 break;
             }
             let (_, client) = layout::parse_client_seen_key(entry?.0)?;
-            newest.extend(self.client(txn, now, client)?);
+            newest.extend(self.client(txn, now, client)?.filter(|record| passes(record)));
         }
         Ok(newest)
     }

@@ -152,9 +152,20 @@ impl StoreReader {
         within: Option<IpNet>,
     ) -> Result<Vec<ClientRecord>, StoreError> {
         self.environment.read("listing clients", |tables, txn| match within {
-            None => tables.newest_clients(txn, now, limit),
+            None => tables.newest_clients(txn, now, limit, |_| true),
             Some(within) => tables.newest_clients_within(txn, now, limit, within),
         })
+    }
+
+    /// At most so many of [`Self::clients`] that pass, seen last first. Where few pass it looks at all of them.
+    pub fn search_clients(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+        passes: impl Fn(&ClientRecord) -> bool,
+    ) -> Result<Vec<ClientRecord>, StoreError> {
+        self.environment
+            .read("searching clients", |tables, txn| tables.newest_clients(txn, now, limit, passes))
     }
 
     /// The findings of one client that hold; `None` when there are none.

@@ -101,6 +101,10 @@ fn b15_the_newest_come_first_whatever_their_family() {
     assert_eq!(newest(9, Some("::/0")), ["2001:db8::1"]);
     assert_eq!(newest(9, Some("192.0.2.2/32")), ["192.0.2.2"]);
     assert_eq!(newest(9, Some("203.0.113.0/24")), [""; 0]);
+    let odd = |record: &ClientRecord| record.client.to_string().ends_with('1');
+    let found = |limit| addresses(&reader.search_clients(NOW, limit, odd).unwrap());
+    assert_eq!(found(9), ["192.0.2.1", "198.51.100.1", "2001:db8::1"]);
+    assert_eq!(found(2), ["192.0.2.1", "198.51.100.1"]);
 }
 
 #[test]
