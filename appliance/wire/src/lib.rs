@@ -10,3 +10,6 @@ pub mod proxy_protocol;
 pub mod proxy_speech;
 pub mod token;
 pub mod udp4;
+
+#[cfg(test)]
+mod hostile;

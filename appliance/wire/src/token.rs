@@ -93,7 +93,7 @@ fn in_request(target: &[u8]) -> Found {
         return Found::Incomplete;
     } else if let Some(rest) = target.strip_prefix(SCHEME) {
         let authority = rest.iter().take_while(|byte| is_authority(**byte)).count();
-        if authority > AUTHORITY_BYTES_MAX {
+        if authority > AUTHORITY_BYTES_MAX || rest.first() == Some(&b'/') {
             return Found::No;
         }
         &rest[authority..]

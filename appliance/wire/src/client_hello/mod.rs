@@ -67,7 +67,7 @@ fn read_body(body: &[u8]) -> Result<Option<String>, ClientHelloError> {
     let mut reader = Reader(body);
     let [major, _minor] = reader.array()?;
     if major != records::VERSION_MAJOR {
-        return Err(ClientHelloError::NotTls);
+        return Err(ClientHelloError::Malformed);
     }
     reader.array::<RANDOM_BYTES>()?;
     let session_id = reader.block_u8()?;

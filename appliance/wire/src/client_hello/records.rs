@@ -35,21 +35,19 @@ pub(super) fn message(bytes: &[u8]) -> Result<Message<'_>, ClientHelloError> {
         } else {
             message.to_mut().extend_from_slice(fragment);
         }
-        match body_length(&message)? {
-            Some(body) if message.len() - MESSAGE_HEADER_BYTES >= body => {
-                if message.len() - MESSAGE_HEADER_BYTES > body {
-                    return Err(ClientHelloError::NotAlone);
-                }
-                return Ok(if fragment.len() == length {
-                    Message::Complete(without_header(message))
-                } else {
-                    // The record says that more of it follows.
-                    Message::Incomplete
-                });
+        if let Some(body) = body_length(&message)? {
+            let announced = message.len() - fragment.len() + length;
+            if announced > MESSAGE_HEADER_BYTES + body {
+                return Err(ClientHelloError::NotAlone);
             }
-            _ if fragment.len() < length => return Ok(Message::Incomplete),
-            _ => rest = &rest[RECORD_HEADER_BYTES + length..],
+            if message.len() == MESSAGE_HEADER_BYTES + body {
+                return Ok(Message::Complete(without_header(message)));
+            }
         }
+        if fragment.len() < length {
+            return Ok(Message::Incomplete);
+        }
+        rest = &rest[RECORD_HEADER_BYTES + length..];
     }
     Err(ClientHelloError::TooManyRecords)
 }

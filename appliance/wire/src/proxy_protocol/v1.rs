@@ -37,8 +37,10 @@ fn check_so_far(line: &[u8], ended: bool) -> Result<(), ProxyHeaderError> {
     if !known {
         return Err(ProxyHeaderError::UnknownProtocol);
     }
-    // The last byte may be the first one of a line end that is not here yet.
     let text = match line {
+        // To be ignored up to the line's end (section 2.1).
+        [b'U', ..] => return Ok(()),
+        // Perhaps the first byte of a line end that is not here yet.
         [text @ .., b'\r'] if !ended => text,
         text => text,
     };

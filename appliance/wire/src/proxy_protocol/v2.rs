@@ -59,6 +59,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyHeaderError> {
         (VERSION_2_LOCAL, _) | (_, FAMILY_UNSPECIFIED) => Family::None,
         (_, FAMILY_TCP4) => Family::Tcp4,
         (_, FAMILY_TCP6) => Family::Tcp6,
+        // UDP and Unix sockets, too, which may be refused (section 2.2): they are no client that a gate could judge.
         (_, other) => return Err(ProxyHeaderError::UnsupportedFamily(other)),
     };
     let Some((fixed, _)) = bytes.split_first_chunk::<FIXED_BYTES>() else { return Ok(Parsed::Incomplete) };
