@@ -4,7 +4,9 @@ use glacis_policy::{Theme, parse};
 use std::time::{Duration, Instant};
 
 const SHIPPED: &str = include_str!("../../policy.kdl");
-const ROUNDS: usize = 2_000;
+/// Nearly every word that a gate can say.
+const GATE: &str = include_str!("../../fuzz/corpus/policy/gate");
+const ROUNDS: usize = 3_000;
 /// A sixteenth of the largest policy: enough to overflow a test's stack of 2 MiB where anything recurses.
 const LARGE_BYTES: usize = glacis_policy::POLICY_BYTES_MAX / 16;
 /// A debug build on a busy machine takes seconds; anything quadratic takes minutes.
@@ -62,10 +64,10 @@ fn mutate(text: &mut Vec<u8>, random: &mut Random) {
 }
 
 #[test]
-fn mutations_of_the_shipped_policy_never_panic() {
+fn mutations_of_policies_never_panic() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..ROUNDS {
-        let mut text = SHIPPED.as_bytes().to_vec();
+    for policy in [SHIPPED, GATE].into_iter().cycle().take(ROUNDS) {
+        let mut text = policy.as_bytes().to_vec();
         for _ in 0..=random.below(6) {
             mutate(&mut text, &mut random);
         }
@@ -74,9 +76,11 @@ fn mutations_of_the_shipped_policy_never_panic() {
 }
 
 #[test]
-fn cutting_the_shipped_policy_anywhere_never_panics() {
-    for end in (0..SHIPPED.len()).step_by(7) {
-        survive(&SHIPPED.as_bytes()[..end]);
+fn cutting_policies_anywhere_never_panics() {
+    for policy in [SHIPPED, GATE] {
+        for end in (0..policy.len()).step_by(7) {
+            survive(&policy.as_bytes()[..end]);
+        }
     }
 }
 

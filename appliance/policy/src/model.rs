@@ -3,6 +3,9 @@
 //! A [`Policy`] exists only when the file had no error. Spans point into the file, so that errors found
 //! later, while compiling against the host, can show the line.
 
+use glacis_plan::gate::{
+    Backend, Budget, Deny, FastPath, GateMode, GateProtocol, HealthCheck, NameRoute, OnOpen, Prove, Remember,
+};
 use glacis_plan::{
     AutoBlockMode, EstablishedFlows, EvidenceRule, GeoipKind, Ladder, Mac, PciAddress, Shapes, SourceGroup,
 };
@@ -44,6 +47,8 @@ pub struct Policy {
     /// In the order of their kinds, each kind once.
     pub geoip: Vec<GeoipDatabase>,
     pub scan: Option<Scan>,
+    /// In file order, each on a port of its own.
+    pub gates: Vec<Gate>,
     pub status: Option<Status>,
     pub expects: Vec<Expect>,
 }
@@ -260,6 +265,50 @@ pub struct AutoBlock {
     /// Names of sets.
     pub never: Vec<Spanned<String>>,
     pub established: EstablishedFlows,
+}
+
+/// A port of ours where clients are looked at before they are led to a service.
+///
+/// What stands here is as [`glacis_plan::GatePlan`] documents it, names excepted.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    pub name: Spanned<String>,
+    /// Counted from 1.
+    pub line: u32,
+    pub port: Spanned<u16>,
+    /// Never empty.
+    pub on: Vec<Spanned<Door>>,
+    pub protocol: GateProtocol,
+    /// Proxies in front of us. Empty: clients come by themselves.
+    pub fronts: Vec<Spanned<Peer>>,
+    /// Never empty, and no pool is.
+    pub pools: Vec<Vec<Spanned<Backend>>>,
+    pub routes: Vec<NameRoute>,
+    pub routes_only: bool,
+    pub health: Option<HealthCheck>,
+    pub idle: Duration,
+    /// Ascending.
+    pub ports: Vec<u16>,
+    pub timeout: Duration,
+    pub prove: Prove,
+    pub mode: GateMode,
+    pub budget: Budget,
+    pub remember: Remember,
+    pub deny: Deny,
+    pub on_open: Option<OnOpen>,
+    pub ignore: Vec<Spanned<Peer>>,
+    /// ISO 3166-1 codes; a database of the policy tells countries.
+    pub ignore_countries: Vec<Spanned<String>>,
+    pub private: bool,
+    pub fast_path: Option<FastPath>,
+}
+
+/// From where a listener is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    /// Every interface of the zone.
+    Zone(String),
+    Interface(String),
 }
 
 #[derive(Debug, Clone)]

@@ -54,7 +54,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let scan = scan::compile(&scope, facts, &interfaces, &mut errors, &mut warnings);
     let forwards = !policy.forwards.is_empty() || pairs.iter().any(rules::Pair::forwards);
     let forwarding = if forwards { Forwarding::On } else { Forwarding::Off };
-    let gates = gates::compile(&scope, facts, &mut errors, &mut warnings);
+    let gates = gates::compile(&scope, &mut errors);
     let table = chains::table(&scope, &pairs, &lists, nat, &gates, &mut errors);
     if !errors.is_empty() {
         return Err(errors);

@@ -3,8 +3,9 @@
 use super::CompileError;
 use super::bind::Bindings;
 use super::ranges::Ranges;
-use crate::{Peer, Policy, Zone};
+use crate::{Peer, Policy, Spanned, Zone};
 use glacis_plan::nft::{Name, NfProto, Set};
+use ipnet::IpNet;
 
 pub(super) struct Scope<'a> {
     pub(super) policy: &'a Policy,
@@ -51,6 +52,17 @@ impl<'a> Scope<'a> {
 
     pub(super) fn set(&self, name: &str) -> Option<&NamedRanges<'a>> {
         self.sets.iter().find(|set| set.policy_name == name)
+    }
+
+    /// The fewest prefixes of a set or of literal addresses.
+    pub(super) fn networks(&self, peer: &Spanned<Peer>) -> Result<Vec<IpNet>, CompileError> {
+        match &peer.value {
+            Peer::Addresses(range) => Ok(Ranges::merged([*range]).prefixes().collect()),
+            Peer::Set(name) => match self.set(name) {
+                Some(set) => Ok(set.ranges.prefixes().collect()),
+                None => Err(CompileError::Undeclared { what: "set", name: name.clone(), span: peer.span }),
+            },
+        }
     }
 
     pub(super) fn zone(&self, name: &str) -> Option<&'a Zone> {

@@ -20,8 +20,9 @@ const THRESHOLD_DEFAULT: u32 = 100;
 const WINDOW: RangeInclusive<Duration> = MINUTE..=DAY;
 const WINDOW_DEFAULT: Duration = Duration::from_secs(5 * MINUTE.as_secs());
 /// Zero is for ever.
-const BLOCK: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(87_600 * HOUR.as_secs());
-const BLOCK_WANTED: &str = "a duration up to \"87600h\", or \"0\" for ever";
+pub(super) const BLOCK: RangeInclusive<Duration> =
+    Duration::ZERO..=Duration::from_secs(87_600 * HOUR.as_secs());
+pub(super) const BLOCK_WANTED: &str = "a duration up to \"87600h\", or \"0\" for ever";
 const LADDER_STEPS_MIN: usize = 2;
 const LADDER_STEPS_MAX: usize = 8;
 const FORGIVE: RangeInclusive<Duration> = HOUR..=Duration::from_secs(365 * DAY.as_secs());
@@ -100,7 +101,7 @@ fn lasting(
 }
 
 /// `None` is for ever.
-fn limited(duration: Duration) -> Option<Duration> {
+pub(super) fn limited(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 

@@ -9,6 +9,7 @@ mod auto_block;
 mod blocklist;
 mod decode;
 mod expect;
+mod gate;
 mod geoip;
 mod identity;
 mod ineffective;
@@ -52,6 +53,7 @@ const NODES: &[&str] = &[
     "blocklist",
     "geoip",
     "scan",
+    "reverse-scan",
     "status",
     "expect",
 ];
@@ -183,6 +185,14 @@ fn policy(nodes: &[KdlNode], source: &Source, problems: &Problems) -> Option<Pol
     if let Some(status) = &status {
         status::check(status, &forwards, &zones, problems);
     }
+    let around = gate::Around {
+        interfaces: &interfaces,
+        zones: &zones,
+        forwards: &forwards,
+        status: status.as_ref(),
+        geoip: &geoip,
+    };
+    let gates = gate::decode(top.many("reverse-scan"), &around, &cx);
     let expects = top.many("expect").flat_map(|node| expect::decode(node, &ids, &cx)).collect();
 
     let name = identity::decode(top.one("policy"), problems)?;
@@ -199,6 +209,7 @@ fn policy(nodes: &[KdlNode], source: &Source, problems: &Problems) -> Option<Pol
         blocklists,
         geoip,
         scan,
+        gates,
         status,
         expects,
     })

@@ -3,7 +3,7 @@
 use super::decode::{Scalar, list};
 use super::problems::Problems;
 use super::suggest::did_you_mean;
-use crate::model::{Spanned, ZoneRef};
+use crate::model::{Door, Spanned, ZoneRef};
 use crate::report::Problem;
 use kdl::KdlNode;
 use miette::SourceSpan;
@@ -20,6 +20,7 @@ pub(super) struct Names {
     pub sets: Declared,
     pub services: Declared,
     pub blocklists: Declared,
+    pub gates: Declared,
 }
 
 /// Names of one kind and where each was first given.
@@ -47,6 +48,7 @@ impl Names {
             sets: declared("set"),
             services: declared("service"),
             blocklists: declared("blocklist"),
+            gates: declared("reverse-scan"),
         }
     }
 
@@ -56,6 +58,20 @@ impl Names {
             return Ok(ZoneRef::SelfHost);
         }
         self.zones.refer(scalar).map(ZoneRef::Zone)
+    }
+
+    /// A zone, or an interface by a name that no zone has.
+    pub fn door(&self, scalar: &Scalar<'_>) -> Result<Door, Problem> {
+        let name = scalar.text("the name of a zone or an interface")?;
+        if self.zones.contains(name) {
+            return Ok(Door::Zone(name.to_owned()));
+        }
+        if self.interfaces.contains(name) {
+            return Ok(Door::Interface(name.to_owned()));
+        }
+        let known: Vec<&String> = self.zones.places.keys().chain(self.interfaces.places.keys()).collect();
+        let hint = did_you_mean(name, &known).unwrap_or_else(|| self.zones.hint(name));
+        Err(scalar.problem(format!("there is no zone or interface `{name}`")).hint(hint))
     }
 }
 

@@ -101,7 +101,8 @@ fn what(fields: &mut Fields<'_>, cx: &Context<'_>) -> What {
     What::Traffic(services.chain(tcp).chain(udp).collect())
 }
 
-fn peer(scalar: &Scalar<'_>, cx: &Context<'_>) -> Result<Peer, Problem> {
+/// A set by its name, an address, a network or a range.
+pub(super) fn peer(scalar: &Scalar<'_>, cx: &Context<'_>) -> Result<Peer, Problem> {
     let text = scalar.text("the name of a set or an address")?;
     if values::looks_like_address(text) {
         return values::addresses(scalar).map(Peer::Addresses);

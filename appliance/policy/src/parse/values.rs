@@ -214,6 +214,27 @@ pub(super) fn duration(
     }
 }
 
+/// Like [`duration`], and `"250ms"` as well.
+pub(super) fn short_duration(
+    range: RangeInclusive<Duration>,
+    wanted: &'static str,
+) -> impl Fn(&Scalar<'_>) -> Read<Duration> {
+    move |scalar| {
+        let wrong = || scalar.wrong(wanted);
+        let Some(text) = scalar.value.as_string() else {
+            return Err(wrong().hint("a duration is a number with ms, s, m, h, d or w, in quotes: \"500ms\""));
+        };
+        let value = match text.strip_suffix("ms") {
+            Some(number) => digits(number).map(Duration::from_millis),
+            None => seconds(text).map(Duration::from_secs),
+        };
+        let value = value.ok_or_else(|| {
+            wrong().hint("a duration is a whole number with ms, s, m, h, d or w: \"500ms\", \"2s\"")
+        })?;
+        if range.contains(&value) { Ok(value) } else { Err(wrong()) }
+    }
+}
+
 fn seconds(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     digits(number)?.checked_mul(per(unit)?.seconds())
@@ -294,6 +315,20 @@ mod tests {
         }
         assert!(read("\"99999999999999999999w\"", window()).is_err());
         assert!(read("\"18446744073709551615w\"", window()).is_err());
+    }
+
+    #[test]
+    fn short_durations_know_milliseconds() {
+        let timeout =
+            || short_duration(Duration::from_millis(10)..=Duration::from_secs(10), "\"10ms\" to \"10s\"");
+        assert_eq!(read("\"10ms\"", timeout()), Ok(Duration::from_millis(10)));
+        assert_eq!(read("\"10000ms\"", timeout()), Ok(Duration::from_secs(10)));
+        assert_eq!(read("\"10s\"", timeout()), Ok(Duration::from_secs(10)));
+        for bad in ["\"9ms\"", "\"10001ms\"", "\"11s\"", "\"ms\"", "\"1.5s\"", "\"500\"", "500", "\"500 ms\""]
+        {
+            assert!(read(bad, timeout()).is_err(), "{bad}");
+        }
+        assert!(read("\"99999999999999999999ms\"", timeout()).is_err());
     }
 
     #[test]
