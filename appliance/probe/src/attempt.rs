@@ -6,6 +6,7 @@ use glacis_control::gate::PortOutcome;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) enum Answer {
 impl Attempt {
     /// Sets out. Whatever the kernel refuses right away is an error of ours: nothing came from the client yet.
     pub(crate) fn begin(to: SocketAddr) -> Result<Self, ProbeError> {
-        let lacking = |cause: std::io::Error| ProbeError::Socket { port: to.port(), cause };
+        let lacking = |cause: io::Error| ProbeError::Socket { port: to.port(), cause };
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(family, SocketType::STREAM, flags, None);
@@ -63,12 +64,15 @@ impl Attempt {
 
     /// `None`: it has not ended.
     fn end(&mut self) -> Option<Answer> {
-        match errqueue::take_icmp_sender(&self.socket) {
-            Ok(Some(sender)) if !self.is_own(sender) => {
+        match errqueue::take_icmp_error(&self.socket) {
+            Ok(Some(error)) if self.is_own(error.sender) => {
+                return Some(self.ours(io::Error::from_raw_os_error(error.errno)));
+            }
+            Ok(Some(_)) => {
                 self.failed = true;
                 return Some(Answer::Told(PortOutcome::Unreachable));
             }
-            Ok(_) => {}
+            Ok(None) => {}
             Err(cause) => return Some(self.ours(cause)),
         }
         match sockopt::socket_error(&self.socket) {
@@ -95,7 +99,7 @@ impl Attempt {
         local.is_none_or(|local| local.ip() == sender)
     }
 
-    fn ours(&self, cause: std::io::Error) -> Answer {
+    fn ours(&self, cause: io::Error) -> Answer {
         Answer::Ours(ProbeError::Local { port: self.to.port(), cause })
     }
 }

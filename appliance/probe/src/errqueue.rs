@@ -11,6 +11,14 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Bytes of control messages: a `cmsghdr` (16), a `sock_extended_err` (16) and a `sockaddr_in6` (28), with room to spare.
 const CONTROL_BYTES: usize = 128;
 
+/// An ICMP error, of either version, that ended a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct IcmpError {
+    pub(crate) sender: IpAddr,
+    /// What the kernel makes of type and code.
+    pub(crate) errno: i32,
+}
+
 /// Asks the kernel to keep ICMP errors of this socket, with their source, until they are taken.
 pub(crate) fn keep_errors(socket: impl AsFd, client: IpAddr) -> io::Result<()> {
     let (level, option) = match client {
@@ -31,9 +39,9 @@ pub(crate) fn keep_errors(socket: impl AsFd, client: IpAddr) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes the oldest error; who sent it, if it was an ICMP message. `None`: the queue is empty, or what lay there came from
-/// no network.
-pub(crate) fn take_icmp_sender(socket: impl AsFd) -> io::Result<Option<IpAddr>> {
+/// Takes the oldest error. `None`: the queue is empty, or what lay there is none of ICMP. Taking the last one clears
+/// `SO_ERROR`, too (`sock_dequeue_err_skb` in the kernel's net/core/skbuff.c).
+pub(crate) fn take_icmp_error(socket: impl AsFd) -> io::Result<Option<IcmpError>> {
     let mut control = Control([0; CONTROL_BYTES]);
     // SAFETY: all zeroes is a valid `msghdr`: no name, no payload, no control buffer.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -47,7 +55,7 @@ pub(crate) fn take_icmp_sender(socket: impl AsFd) -> io::Result<Option<IpAddr>> 
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
     }
-    Ok(icmp_sender(&control.0[..message.msg_controllen.min(CONTROL_BYTES)]))
+    Ok(icmp_error(&control.0[..message.msg_controllen.min(CONTROL_BYTES)]))
 }
 
 /// Control messages are aligned as `cmsghdr` is; here they are only read by offset.
@@ -56,7 +64,7 @@ struct Control([u8; CONTROL_BYTES]);
 
 /// Reads `IP_RECVERR` and `IPV6_RECVERR` messages: a `cmsghdr` {len usize, level i32, type i32}, a `sock_extended_err`
 /// {errno u32, origin u8, type u8, code u8, pad u8, info u32, data u32} and the offender's `sockaddr` (`IP_RECVERR` in ip(7)).
-fn icmp_sender(mut control: &[u8]) -> Option<IpAddr> {
+fn icmp_error(mut control: &[u8]) -> Option<IcmpError> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     const ERROR: usize = size_of::<libc::sock_extended_err>();
     const ORIGIN: usize = mem::offset_of!(libc::sock_extended_err, ee_origin);
@@ -66,9 +74,14 @@ fn icmp_sender(mut control: &[u8]) -> Option<IpAddr> {
         let kind = i32::from_ne_bytes(*control.get(12..)?.first_chunk()?);
         let body = control.get(HEADER..length)?;
         if matches!((level, kind), (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)) {
+            let errno = i32::from_ne_bytes(*body.first_chunk()?);
             let origin = *body.get(ORIGIN)?;
-            let foreign = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&origin);
-            return if foreign { sender(body.get(ERROR..)?) } else { None };
+            return match origin {
+                libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6 => {
+                    Some(IcmpError { sender: sender(body.get(ERROR..)?)?, errno })
+                }
+                _ => None,
+            };
         }
         control = control.get(length.next_multiple_of(size_of::<usize>())..)?;
     }
@@ -96,7 +109,7 @@ mod tests {
         bytes.extend((16 + 16 + sockaddr.len()).to_ne_bytes());
         bytes.extend(level.to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
-        bytes.extend(111_u32.to_ne_bytes());
+        bytes.extend(libc::ECONNREFUSED.to_ne_bytes());
         bytes.extend([origin, 3, 3, 0]);
         bytes.extend([0; 8]);
         bytes.extend(sockaddr);
@@ -111,30 +124,30 @@ mod tests {
         bytes
     }
 
-    #[test]
-    fn an_icmp_error_names_its_sender() {
-        let bytes = message(libc::SOL_IP, libc::IP_RECVERR, libc::SO_EE_ORIGIN_ICMP, &inet([192, 0, 2, 1]));
-        assert_eq!(icmp_sender(&bytes), Some(IpAddr::from([192, 0, 2, 1])));
+    fn port_unreachable_from(sender: [u8; 4]) -> IcmpError {
+        IcmpError { sender: sender.into(), errno: libc::ECONNREFUSED }
     }
 
     #[test]
-    fn an_error_of_this_host_names_nobody() {
+    fn an_icmp_error_names_its_sender() {
+        let bytes = message(libc::SOL_IP, libc::IP_RECVERR, libc::SO_EE_ORIGIN_ICMP, &inet([192, 0, 2, 1]));
+        assert_eq!(icmp_error(&bytes), Some(port_unreachable_from([192, 0, 2, 1])));
+    }
+
+    #[test]
+    fn an_error_of_this_host_is_none_of_icmp() {
         let bytes = message(libc::SOL_IP, libc::IP_RECVERR, libc::SO_EE_ORIGIN_LOCAL, &inet([192, 0, 2, 1]));
-        assert_eq!(icmp_sender(&bytes), None);
+        assert_eq!(icmp_error(&bytes), None);
     }
 
     #[test]
     fn a_message_behind_another_one_is_found_and_a_torn_one_is_nothing() {
         let mut bytes = message(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, 0, &[]);
-        bytes.extend(message(
-            libc::SOL_IPV6,
-            libc::IPV6_RECVERR,
-            libc::SO_EE_ORIGIN_ICMP6,
-            &inet([192, 0, 2, 7]),
-        ));
-        assert_eq!(icmp_sender(&bytes), Some(IpAddr::from([192, 0, 2, 7])));
-        for end in 0..bytes.len() - 8 {
-            assert_eq!(icmp_sender(&bytes[..end]), None, "cut at {end}");
+        let sender = inet([192, 0, 2, 7]);
+        bytes.extend(message(libc::SOL_IPV6, libc::IPV6_RECVERR, libc::SO_EE_ORIGIN_ICMP6, &sender));
+        assert_eq!(icmp_error(&bytes), Some(port_unreachable_from([192, 0, 2, 7])));
+        for end in 0..bytes.len() {
+            assert_eq!(icmp_error(&bytes[..end]), None, "cut at {end}");
         }
     }
 }

@@ -56,7 +56,7 @@ pub async fn look(look: Look<'_>) -> Seen {
         ports: Vec::with_capacity(look.ports.len()),
         until: Instant::now(),
         tokens: None,
-        proved: false,
+        found_open: false,
         seen: Seen { outcomes: Vec::with_capacity(look.ports.len()), trouble: None },
     };
     if let Err(error) = round.run().await {
@@ -77,7 +77,7 @@ struct Round<'a> {
     until: Instant,
     /// From the first open port on that is asked.
     tokens: Option<Tokens<'a>>,
-    proved: bool,
+    found_open: bool,
     seen: Seen,
 }
 
@@ -100,6 +100,7 @@ impl<'a> Round<'a> {
             watch.events(|key, flags| self.event(&watch, key, flags))?;
             if let Some((port, dialect)) = arrival.or_else(|| self.tokens.as_mut()?.has_arrived()) {
                 self.prove(port, dialect);
+                return Ok(());
             }
             self.expire(&watch, Instant::now());
         }
@@ -136,7 +137,7 @@ impl<'a> Round<'a> {
 
     /// `None`: there is nothing left to wait for.
     fn next_deadline(&self) -> Option<Instant> {
-        if self.proved {
+        if self.found_open {
             return None;
         }
         let deadlines = self.ports.iter().filter_map(|state| match state {
@@ -218,7 +219,6 @@ impl<'a> Round<'a> {
     fn prove(&mut self, port: u16, dialect: Dialect) {
         self.seen.outcomes.retain(|(told, _)| *told != port);
         self.seen.outcomes.push((port, outcome_of(dialect)));
-        self.proved = true;
     }
 
     fn expire(&mut self, watch: &Watching, now: Instant) {
@@ -242,7 +242,7 @@ impl<'a> Round<'a> {
         self.ports[index] = State::Done;
         if let Some(outcome) = outcome {
             self.seen.outcomes.push((self.look.ports[index], outcome));
-            self.proved |= outcome == PortOutcome::Open;
+            self.found_open |= outcome == PortOutcome::Open;
         }
     }
 

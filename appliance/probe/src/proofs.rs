@@ -57,6 +57,11 @@ impl Proofs {
         Claim::Proved
     }
 
+    /// Tokens on their way.
+    pub fn in_flight(&self) -> usize {
+        self.live().len()
+    }
+
     fn live(&self) -> MutexGuard<'_, HashMap<Token, Sent>> {
         // Every change is one insertion or removal, so a panic elsewhere leaves nothing half done.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,5 +113,79 @@ impl Drop for Tokens<'_> {
         for token in &self.sent {
             live.remove(token);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_counts_once_and_tells_port_and_dialect() {
+        let proofs = Proofs::new();
+        let mut tokens = Tokens::new(&proofs);
+        let token = tokens.issue(1080, Dialect::Socks5).unwrap();
+        tokens.issue(1080, Dialect::Socks4).unwrap();
+        assert_eq!(proofs.claim(&token.line()[..20]), Claim::Incomplete);
+        assert_eq!(proofs.claim(&token.line()), Claim::Proved);
+        assert_eq!(proofs.claim(&token.line()), Claim::No);
+        assert_eq!(tokens.has_arrived(), Some((1080, Dialect::Socks5)));
+        assert_eq!(tokens.has_arrived(), None);
+    }
+
+    #[test]
+    fn tokens_die_with_their_look() {
+        let proofs = Proofs::new();
+        let mut tokens = Tokens::new(&proofs);
+        let token = tokens.issue(80, Dialect::HttpConnect).unwrap();
+        drop(tokens);
+        assert_eq!(proofs.claim(&token.line()), Claim::No);
+        assert_eq!(proofs.in_flight(), 0);
+    }
+
+    #[test]
+    fn two_tokens_of_one_look_arrive_and_the_first_one_counts() {
+        let proofs = Proofs::new();
+        let mut tokens = Tokens::new(&proofs);
+        let first = tokens.issue(80, Dialect::HttpConnect).unwrap();
+        let second = tokens.issue(1080, Dialect::Socks4).unwrap();
+        assert_eq!(proofs.claim(&first.line()), Claim::Proved);
+        assert_eq!(proofs.claim(&second.line()), Claim::Proved, "it is nobody's request either");
+        assert_eq!(tokens.has_arrived(), Some((80, Dialect::HttpConnect)));
+        assert_eq!(tokens.has_arrived(), None);
+    }
+
+    #[test]
+    fn a_web_proxy_asks_by_path_and_a_port_forward_by_the_whole_address() {
+        let proofs = Proofs::new();
+        let mut tokens = Tokens::new(&proofs);
+        let token = tokens.issue(80, Dialect::HttpGet).unwrap();
+        let whole = format!("GET http://192.0.2.1:443/{token} HTTP/1.1\r\n");
+        assert_eq!(proofs.claim(whole.as_bytes()), Claim::No);
+        assert_eq!(tokens.has_arrived(), None);
+        assert_eq!(proofs.claim(format!("GET /{token} HTTP/1.1\r\n").as_bytes()), Claim::Proved);
+        assert_eq!(tokens.has_arrived(), Some((80, Dialect::HttpGet)));
+    }
+
+    #[test]
+    fn what_nobody_sent_proves_nothing() {
+        let proofs = Proofs::new();
+        assert_eq!(proofs.claim(&Token::new([7; 16]).line()), Claim::No);
+        assert_eq!(proofs.claim(b"SSH-2.0-OpenSSH_9.2\r\n"), Claim::No);
+        assert_eq!(proofs.claim(b""), Claim::Incomplete);
+    }
+
+    #[test]
+    fn at_the_bound_no_token_is_issued_until_some_are_back() {
+        let proofs = Proofs::new();
+        let mut tokens = Tokens::new(&proofs);
+        for _ in 0..PROOFS_MAX {
+            tokens.issue(80, Dialect::HttpGet).unwrap();
+        }
+        let mut late = Tokens::new(&proofs);
+        let refused = late.issue(443, Dialect::HttpGet);
+        assert!(matches!(refused, Err(ProbeError::ProofsSpent { port: 443 })), "{refused:?}");
+        drop(tokens);
+        assert!(late.issue(443, Dialect::HttpGet).is_ok());
     }
 }
