@@ -121,6 +121,31 @@ fn endless_repetitions_are_survived_in_bounded_time() {
     survive(format!("/*{}*/", "* /".repeat(LARGE_BYTES / 4)).as_bytes());
 }
 
+/// Lists that are compared item by item.
+#[test]
+fn endless_lists_of_a_gate_are_survived_in_bounded_time() {
+    for word in [
+        "ports 1",
+        "ignore \"10.0.0.1\"",
+        "ignore country=DE",
+        "backend \"10.0.0.2\"",
+        "listen tcp=1 on=wan",
+        "accept-proxy from=\"10.0.0.1\"",
+        "route a.b.c.d.e.f",
+        "route a { backend \"10.0.0.1\" }",
+        "preset fast",
+    ] {
+        let (node, item) = word.split_once(' ').unwrap_or((word, ""));
+        let nodes = format!("{word}\n").repeat(LARGE_BYTES / word.len() / 2);
+        let items = format!(" {item}").repeat(LARGE_BYTES / word.len() / 2);
+        let begun = Instant::now();
+        for list in [nodes, format!("{node}{items}")] {
+            survive(format!("policy version=1\ninterface wan\nreverse-scan a {{ {list} }}").as_bytes());
+        }
+        assert!(begun.elapsed() < LARGE_TIME_MAX, "{word:?} took {:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn a_large_policy_is_read_in_bounded_time() {
     let mut text = String::from("policy version=1\nset many {\n");

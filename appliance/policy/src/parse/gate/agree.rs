@@ -6,31 +6,39 @@ use crate::parse::problems::Problems;
 use crate::report::Problem;
 use glacis_plan::gate::GATES_MAX;
 use miette::SourceSpan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-pub(super) fn check(gates: &[Gate], around: &Around<'_>, problems: &Problems) {
+pub(super) fn check(gates: &[Gate], around: &Around<'_>, own: &Own, problems: &Problems) {
     if let Some(surplus) = gates.get(GATES_MAX) {
         let message = format!("{} gates, and {GATES_MAX} are the most", gates.len());
         let hint = "one gate leads to many services by server name: `protocol tls` and `route`";
         problems.add(Problem::new(surplus.name.span, message).label("one too many").hint(hint));
     }
+    let gates = &gates[..gates.len().min(GATES_MAX)];
     check_ports(gates, around, problems);
     for gate in gates {
         check_forwards(gate, around, problems);
     }
-    check_loops(gates, around, problems);
+    check_loops(gates, own, problems);
 }
 
-/// Addresses of ours that the policy tells.
-pub(super) fn own_addresses(interfaces: &[Interface]) -> BTreeMap<IpAddr, SourceSpan> {
-    let addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
-    addresses
-        .filter_map(|address| match address.value {
-            Address::Static(net) => Some((net.addr(), address.span)),
+/// The host's own addresses, as far as the policy tells: a lease is not known here.
+pub(super) struct Own(BTreeSet<IpAddr>);
+
+impl Own {
+    pub fn of(interfaces: &[Interface]) -> Self {
+        let addresses = interfaces.iter().flat_map(|interface| &interface.addresses);
+        let statics = addresses.filter_map(|address| match address.value {
+            Address::Static(net) => Some(net.addr()),
             Address::Dhcp4 => None,
-        })
-        .collect()
+        });
+        Self(statics.collect())
+    }
+
+    pub fn holds(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.0.contains(&address)
+    }
 }
 
 /// Listening sockets are on all addresses, so a port is one listener's, wherever it is reached from.
@@ -72,12 +80,11 @@ fn check_forwards(gate: &Gate, around: &Around<'_>, problems: &Problems) {
 }
 
 /// A gate that leads to a gate would go round in circles, and the second would see the host itself for a client.
-fn check_loops(gates: &[Gate], around: &Around<'_>, problems: &Problems) {
-    let own = own_addresses(around.interfaces);
+fn check_loops(gates: &[Gate], own: &Own, problems: &Problems) {
     for gate in gates {
         for backend in gate.pools.iter().flatten() {
             let address = backend.address;
-            let is_own = address.ip().is_loopback() || own.contains_key(&address.ip());
+            let is_own = own.holds(address.ip());
             let Some(reached) = gates.iter().find(|gate| is_own && gate.port.value == address.port()) else {
                 continue;
             };

@@ -1,8 +1,7 @@
 //! `fast-path #true source=own established=keep`: whether the kernel leads admitted clients by itself.
 
-use super::agree::own_addresses;
+use super::agree::Own;
 use super::lead::Lead;
-use crate::model::Interface;
 use crate::parse::decode::{Children, Fields, head};
 use crate::parse::problems::Problems;
 use crate::parse::values;
@@ -26,10 +25,10 @@ struct Obstacle {
 pub(super) fn decode(
     children: &Children<'_>,
     lead: &Lead,
-    interfaces: &[Interface],
+    own: &Own,
     problems: &Problems,
 ) -> Option<FastPath> {
-    let obstacle = obstacle(children, lead, interfaces);
+    let obstacle = obstacle(children, lead, own);
     let Some(node) = children.one("fast-path") else {
         return obstacle.is_none().then_some(DEFAULT);
     };
@@ -69,10 +68,9 @@ fn asked(node: &KdlNode, problems: &Problems) -> Option<FastPath> {
 }
 
 /// The first line that forbids it.
-fn obstacle(children: &Children<'_>, lead: &Lead, interfaces: &[Interface]) -> Option<Obstacle> {
+fn obstacle(children: &Children<'_>, lead: &Lead, own: &Own) -> Option<Obstacle> {
     let node =
         |name: &'static str, why| children.many(name).next().map(|node| Obstacle { span: head(node), why });
-    let own = own_addresses(interfaces);
     let backends = || lead.pools.iter().flatten();
     node("accept-proxy", "only the gate reads the headers of proxies in front")
         .or_else(|| node("route", "only the gate reads server names"))
@@ -81,9 +79,7 @@ fn obstacle(children: &Children<'_>, lead: &Lead, interfaces: &[Interface]) -> O
             Some(Obstacle { span: told.span, why: "only the gate writes a PROXY header to this backend" })
         })
         .or_else(|| {
-            let ours = backends().find(|backend| {
-                backend.address.ip().is_loopback() || own.contains_key(&backend.address.ip())
-            })?;
+            let ours = backends().find(|backend| own.holds(backend.address.ip()))?;
             Some(Obstacle { span: ours.span, why: "this backend is the host itself" })
         })
 }

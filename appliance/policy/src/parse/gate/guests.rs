@@ -9,6 +9,9 @@ use crate::parse::rules;
 use crate::report::Problem;
 use glacis_plan::GeoipKind;
 
+/// Sets, addresses or countries that one gate names; each kind for itself.
+const NAMED_MAX: usize = 256;
+
 /// Proxies in front of us; empty when there are none.
 pub(super) fn fronts(children: &Children<'_>, cx: &Context<'_>) -> Vec<Spanned<Peer>> {
     let nodes = children.many("accept-proxy");
@@ -50,7 +53,14 @@ pub(super) fn ignored(
     (peers, countries)
 }
 
+/// Also bounds how many there are: each is compared with those before it.
 fn check_twice<T: PartialEq>(named: &[Spanned<T>], problems: &Problems) {
+    if let Some(surplus) = named.get(NAMED_MAX) {
+        let message = format!("{} are named here, and {NAMED_MAX} are the most", named.len());
+        problems
+            .add(Problem::new(surplus.span, message).label("one too many").hint("put addresses into a set"));
+        return;
+    }
     for (at, second) in named.iter().enumerate() {
         if let Some(first) = named[..at].iter().find(|first| first.value == second.value) {
             problems.add(

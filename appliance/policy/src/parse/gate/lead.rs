@@ -84,7 +84,8 @@ pub(super) fn decode(
 
 /// The backends of one block.
 pub(super) fn pool(children: &Children<'_>, port: Option<u16>, problems: &Problems) -> Pool {
-    let backends: Pool = children.many("backend").filter_map(|node| backend(node, port, problems)).collect();
+    let nodes = children.many("backend").take(POOL_BACKENDS_MAX);
+    let backends: Pool = nodes.filter_map(|node| backend(node, port, problems)).collect();
     if let Some(surplus) = children.many("backend").nth(POOL_BACKENDS_MAX) {
         let message = format!("more than {POOL_BACKENDS_MAX} backends share connections");
         problems.add(Problem::new(head(surplus), message).hint("put a balancer behind the gate"));
@@ -169,7 +170,9 @@ fn health(node: &KdlNode, problems: &Problems) -> Option<HealthCheck> {
         return None;
     }
     let every_value = every.as_ref().map_or(HEALTH_DEFAULT.every, |every| every.value);
-    if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value > every_value) {
+    // One that could not be read was told, and says nothing of the other.
+    let every_is_read = fields.has("every") == every.is_some();
+    if let Some(timeout) = timeout.as_ref().filter(|timeout| every_is_read && timeout.value > every_value) {
         let problem = Problem::new(timeout.span, "the answer is still waited for when the next check is due");
         let problem = match every {
             Some(every) => problem.related(every.span, "as often as this"),

@@ -68,15 +68,18 @@ pub(super) struct Look {
 }
 
 pub(super) fn decode(children: &Children<'_>, problems: &Problems) -> Look {
-    let preset = children.value("preset", "the name of a preset", values::choice(PRESETS));
-    let ports = children.one("ports").map(|node| ports(node, problems));
-    if let (Some(preset), Some(node)) = (children.one("preset"), children.one("ports")) {
+    let (preset, ports) = (children.one("preset"), children.one("ports"));
+    if let (Some(preset), Some(ports)) = (preset, ports) {
         problems.add(
-            Problem::new(head(node), "`preset` and `ports` both say which ports to look at")
+            Problem::new(head(ports), "`preset` and `ports` both say which ports to look at")
                 .related(head(preset), "the preset")
                 .hint("take one of them out"),
         );
     }
+    let preset = preset.and_then(|node| {
+        Fields::new(node, problems).required_argument("the name of a preset", values::choice(PRESETS))
+    });
+    let ports = ports.map(|node| self::ports(node, problems));
     let read = values::short_duration(TIMEOUT, "a duration from \"10ms\" to \"10s\"");
     let timeout = children.value("timeout", "a duration", read);
     let preset = preset.map_or(DEFAULT, |preset| preset.value);
@@ -101,6 +104,7 @@ fn ports(node: &KdlNode, problems: &Problems) -> Vec<u16> {
         let message = format!("{given} ports, and {GATE_PORTS_MAX} are the most");
         let hint = "each costs every new client a packet and the gate a descriptor: name the likely ones";
         problems.add(Problem::new(fields.span(), message).hint(hint));
+        return vec![];
     }
     for (at, port) in ports.iter().enumerate() {
         if let Some(first) = ports[..at].iter().find(|first| first.value == port.value) {

@@ -14,10 +14,11 @@ mod refusal;
 mod routes;
 
 use super::Context;
-use super::decode::{Children, Fields, Scalar};
+use super::decode::{Children, Fields, Scalar, head};
 use super::values;
 use crate::model::{Door, Forward, Gate, GeoipDatabase, Interface, Spanned, Status, Zone};
 use crate::report::Problem;
+use agree::Own;
 use glacis_plan::gate::{GATE_NAME_BYTES_MAX, GateMode, GateProtocol};
 use kdl::KdlNode;
 use miette::SourceSpan;
@@ -51,6 +52,8 @@ const PROTOCOL_DEFAULT: GateProtocol = GateProtocol::Tcp;
 const MODE: &[(&str, GateMode)] = &[("enforce", GateMode::Enforce), ("detect", GateMode::Detect)];
 const MODE_DEFAULT: GateMode = GateMode::Enforce;
 const PRIVATE_DEFAULT: bool = false;
+/// `listen` nodes of one gate: each is compared with those before it.
+const LISTENERS_MAX: usize = 64;
 
 /// What a gate must know of the rest of the policy.
 pub(super) struct Around<'a> {
@@ -82,12 +85,13 @@ pub(super) fn decode<'a>(
     around: &Around<'_>,
     cx: &Context<'_>,
 ) -> Vec<Gate> {
-    let gates: Vec<Gate> = nodes.filter_map(|node| gate(node, around, cx)).collect();
-    agree::check(&gates, around, cx.problems);
+    let own = Own::of(around.interfaces);
+    let gates: Vec<Gate> = nodes.filter_map(|node| gate(node, around, &own, cx)).collect();
+    agree::check(&gates, around, &own, cx.problems);
     gates
 }
 
-fn gate(node: &KdlNode, around: &Around<'_>, cx: &Context<'_>) -> Option<Gate> {
+fn gate(node: &KdlNode, around: &Around<'_>, own: &Own, cx: &Context<'_>) -> Option<Gate> {
     let problems = cx.problems;
     let mut fields = Fields::new(node, problems);
     let name = fields.required_argument("a name", name);
@@ -107,7 +111,7 @@ fn gate(node: &KdlNode, around: &Around<'_>, cx: &Context<'_>) -> Option<Gate> {
     let look = look::decode(&children, problems);
     let deny = refusal::deny(children.one("deny"), &protocol, problems);
     let on_open = children.one("on-open").and_then(|node| refusal::on_open(node, problems));
-    let fast_path = fast_path::decode(&children, &lead, around.interfaces, problems);
+    let fast_path = fast_path::decode(&children, &lead, own, problems);
     let (name, (port, on)) = (name?, listen?);
     cx.names.gates.check_first(&name, problems);
     Some(Gate {
@@ -163,6 +167,11 @@ fn listen(
         let port = fields.required("tcp", values::port);
         let door = fields.required("on", |scalar| cx.names.door(scalar));
         listeners.extend(port.zip(door));
+    }
+    if let Some(surplus) = children.many("listen").nth(LISTENERS_MAX) {
+        let message = format!("more than {LISTENERS_MAX} zones and interfaces of one gate");
+        cx.problems.add(Problem::new(head(surplus), message).hint("join interfaces into a zone"));
+        return None;
     }
     if children.many("listen").next().is_none() {
         let hint = "say where it listens: `listen tcp=443 on=wan`";

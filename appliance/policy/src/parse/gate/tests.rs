@@ -51,6 +51,7 @@ fn settings_end_at_their_bounds() {
             ("idle \"8d\"", "from \"10s\" to \"7d\""),
             ("health every=\"499ms\"", "from \"500ms\" to \"5m\""),
             ("health every=\"301s\"", "from \"500ms\" to \"5m\""),
+            ("health every=\"301s\" timeout=\"30s\"", "from \"500ms\" to \"5m\""),
             ("health timeout=\"99ms\"", "from \"100ms\" to \"30s\""),
             ("health every=\"5m\" timeout=\"31s\"", "from \"100ms\" to \"30s\""),
             ("health fall=0", "from 1 to 10"),
@@ -122,6 +123,10 @@ fn nodes_that_say_nothing_or_two_things_are_told() {
             ("backend \"10.10.0.30\"", "the backend 10.10.0.30:443 is given twice"),
             ("ignore admins; ignore \"10.0.0.1\" admins", "this is named twice"),
             ("mode detect; mode enforce", "`mode` may stand here only once"),
+            ("preset fast; preset high", "`preset` may stand here only once"),
+            ("ports 22; ports 80", "`ports` may stand here only once"),
+            ("deny close; deny close", "`deny` may stand here only once"),
+            ("fast-path #true; fast-path #false", "`fast-path` may stand here only once"),
         ],
     );
 }
@@ -250,6 +255,34 @@ fn b11_routes_names_and_backends_are_bounded() {
             (&backends(32), "more than 32 backends share connections"),
         ],
     );
+}
+
+#[test]
+fn b13_who_is_ignored_is_bounded() {
+    let ignore = |count: usize| {
+        (0..count)
+            .map(|at| format!("ignore \"198.18.{}.{}\"", at / 256, at % 256))
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    assert_eq!(told(&format!("reverse-scan shop {{ {GATE}; {} }}", ignore(256))), [""; 0]);
+    refused(GATE, &[(&ignore(257), "257 are named here, and 256 are the most")]);
+}
+
+#[test]
+fn the_doors_of_a_gate_are_bounded() {
+    let gate = |count: usize| {
+        let name = |at| format!("if{at}");
+        let interfaces: Vec<_> = (0..count).map(|at| format!("interface {}\n", name(at))).collect();
+        let listen: Vec<_> = (0..count).map(|at| format!("listen tcp=443 on={};", name(at))).collect();
+        told(&format!(
+            "{}reverse-scan shop {{ {} backend \"10.10.0.30\" }}",
+            interfaces.concat(),
+            listen.concat()
+        ))
+    };
+    assert_eq!(gate(64), [""; 0]);
+    assert!(gate(65)[0].contains("more than 64 zones and interfaces of one gate"));
 }
 
 #[test]
