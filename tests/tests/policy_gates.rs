@@ -1,7 +1,5 @@
 //! The shipped example of a gate, and the one that fuzzing begins with, are what they look like.
 
-#![expect(clippy::unwrap_used, reason = "a test panics when its ground gives way")]
-
 use glacis_plan::GatePlan;
 use glacis_policy::simulate::run_expects;
 use glacis_policy::{Facts, Theme, compile, parse};
