@@ -8,4 +8,4 @@ pub mod book;
 pub mod feed;
 mod worker;
 
-pub use worker::{WorkerError, serve};
+pub use worker::{CountriesError, GateCounter, WorkerError, serve};
