@@ -1,12 +1,12 @@
 //! One direction of a relay: from a socket, by way of a buffer or a pipe, to another.
 
 use crate::pipe::Pipe;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use rustix::pipe::{SpliceFlags, splice};
 use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -49,6 +49,9 @@ pub(crate) enum Farewell {
 pub(crate) struct Direction {
     held: Held,
     pace: Pace,
+    /// The sender's end was read.
+    end_read: bool,
+    /// It was passed on.
     ended: bool,
     stalled: bool,
     /// Bytes that the receiving socket took.
@@ -60,7 +63,15 @@ pub(crate) struct Direction {
 /// Bytes that were read and not yet taken.
 enum Held {
     Nothing,
-    Bytes { bytes: Box<[u8]>, taken: usize },
+    /// What the direction began with.
+    First {
+        bytes: Box<[u8]>,
+        taken: usize,
+    },
+    Bytes {
+        bytes: Box<[u8]>,
+        taken: usize,
+    },
     Piped(Pipe),
 }
 
@@ -70,21 +81,15 @@ enum Pace {
     Bulk,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
-    Some,
-    End,
-}
-
 impl Direction {
     /// With bytes that go before all others.
     pub(crate) fn new(first: Vec<u8>) -> Self {
         let held = if first.is_empty() {
             Held::Nothing
         } else {
-            Held::Bytes { bytes: first.into_boxed_slice(), taken: 0 }
+            Held::First { bytes: first.into_boxed_slice(), taken: 0 }
         };
-        Self { held, pace: Pace::Exchange, ended: false, stalled: false, passed: 0, told: 0 }
+        Self { held, pace: Pace::Exchange, end_read: false, ended: false, stalled: false, passed: 0, told: 0 }
     }
 
     /// The sender's end was reached and passed on.
@@ -122,25 +127,22 @@ impl Direction {
         to: &TcpStream,
         farewell: Farewell,
     ) -> Poll<Result<(), Broken>> {
-        let receiver = |error| Broken { socket: Socket::To, error };
+        let receiver = |error: io::Error| Broken { socket: Socket::To, error };
         let start = self.passed;
         self.stalled = false;
         for _ in 0..TURN_READS_MAX {
             ready!(self.poll_deliver(cx, to)).map_err(receiver)?;
+            if self.end_read {
+                self.ended = true;
+                if farewell == Farewell::Shutdown {
+                    rustix::net::shutdown(to, Shutdown::Write).map_err(|errno| receiver(errno.into()))?;
+                }
+                return Poll::Ready(Ok(()));
+            }
             if self.passed - start >= TURN_BYTES_MAX {
                 break;
             }
-            let sender = |error| Broken { socket: Socket::From, error };
-            match ready!(self.poll_read(cx, from, to)).map_err(sender)? {
-                Read::Some => {}
-                Read::End => {
-                    self.ended = true;
-                    if farewell == Farewell::Shutdown {
-                        rustix::net::shutdown(to, Shutdown::Write).map_err(|errno| receiver(errno.into()))?;
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-            }
+            ready!(self.poll_read(cx, from, to)).map_err(|error| Broken { socket: Socket::From, error })?;
         }
         // Behind all that is ready, and behind what the network has ready by then.
         pin!(tokio::task::yield_now()).poll(cx).map(Ok)
@@ -151,9 +153,11 @@ impl Direction {
         loop {
             let done = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),
-                Held::Bytes { bytes, taken } => {
+                Held::First { bytes, taken } | Held::Bytes { bytes, taken } => {
                     let rest = &bytes[*taken..];
-                    let sent = transfer(to, Interest::WRITABLE, rest.len(), || send(to, rest))?.unwrap_or(0);
+                    let sent =
+                        transfer(to, Interest::WRITABLE, rest.len(), || send(to, rest, SendFlags::empty()))?
+                            .unwrap_or(0);
                     *taken += sent;
                     self.passed += sent as u64;
                     *taken == bytes.len()
@@ -169,6 +173,10 @@ impl Direction {
                 }
             };
             if done {
+                if let Held::First { .. } = self.held {
+                    // As `connect_to_speak` leaves it, the kernel would be slow to acknowledge the answer.
+                    let _ = sockopt::set_tcp_quickack(to, true);
+                }
                 self.held = Held::Nothing;
             } else if to.poll_write_ready(cx)?.is_pending() {
                 self.stalled = true;
@@ -178,12 +186,7 @@ impl Direction {
     }
 
     /// Reads once. Of copied bytes the receiver has at once what it takes; the rest is held.
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
-    ) -> Poll<io::Result<Read>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<io::Result<()>> {
         loop {
             ready!(from.poll_read_ready(cx))?;
             // A receiver that broke is found out by sending to it.
@@ -192,63 +195,90 @@ impl Direction {
                 return Poll::Pending;
             }
             let pipe = if self.pace == Pace::Bulk { Pipe::borrow() } else { None };
-            let read = match pipe {
+            let something = match pipe {
                 Some(pipe) => self.fill(from, pipe)?,
                 None => BUFFER.with_borrow_mut(|buffer| self.copy(from, to, buffer))?,
             };
-            if let Some(read) = read {
-                return Poll::Ready(Ok(read));
+            if something {
+                return Poll::Ready(Ok(()));
             }
         }
     }
 
-    /// `None` when nothing is there yet.
-    fn copy(&mut self, from: &TcpStream, to: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Read>> {
+    /// False when nothing is there yet.
+    fn copy(&mut self, from: &TcpStream, to: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
         buffer.resize(BUFFER_BYTES, 0);
-        let received = transfer(from, Interest::READABLE, BUFFER_BYTES, || {
-            Ok(rustix::net::recv(from, buffer.as_mut_slice(), RecvFlags::DONTWAIT)?.1)
-        });
-        Ok(received?.map(|received| {
-            if received == 0 {
-                return Read::End;
+        let ends = has_ended(from);
+        let Some(mut received) = receive(from, buffer)? else { return Ok(false) };
+        self.pace = if received == BUFFER_BYTES { Pace::Bulk } else { Pace::Exchange };
+        self.end_read = received == 0;
+        if ends && received > 0 && received < BUFFER_BYTES {
+            match receive(from, &mut buffer[received..]) {
+                Ok(Some(0)) => self.end_read = true,
+                Ok(Some(more)) => received += more,
+                Ok(None) => {}
+                Err(error) => {
+                    self.hand_on(&buffer[..received], to);
+                    return Err(error);
+                }
             }
-            self.pace = if received == BUFFER_BYTES { Pace::Bulk } else { Pace::Exchange };
-            let bytes = &buffer[..received];
-            // An error shows again when the rest is sent.
-            let sent = transfer(to, Interest::WRITABLE, received, || send(to, bytes));
-            let sent = sent.ok().flatten().unwrap_or(0);
-            self.passed += sent as u64;
-            if sent < received {
-                self.held = Held::Bytes { bytes: bytes[sent..].into(), taken: 0 };
-            }
-            Read::Some
-        }))
+        }
+        if received > 0 {
+            self.hand_on(&buffer[..received], to);
+        }
+        Ok(true)
     }
 
-    /// `None` when nothing is there yet.
-    fn fill(&mut self, from: &TcpStream, mut pipe: Pipe) -> io::Result<Option<Read>> {
+    fn hand_on(&mut self, bytes: &[u8], to: &TcpStream) {
+        // The end follows at once and travels with the last bytes.
+        let more = if self.end_read { SendFlags::MORE } else { SendFlags::empty() };
+        // An error shows again when the rest is sent.
+        let sent = transfer(to, Interest::WRITABLE, bytes.len(), || send(to, bytes, more));
+        let sent = sent.ok().flatten().unwrap_or(0);
+        self.passed += sent as u64;
+        if sent < bytes.len() {
+            self.held = Held::Bytes { bytes: bytes[sent..].into(), taken: 0 };
+        }
+    }
+
+    /// False when nothing is there yet.
+    fn fill(&mut self, from: &TcpStream, mut pipe: Pipe) -> io::Result<bool> {
         // The pipe is empty, so only the socket can make it block. A full pipe says nothing about the socket.
         let filled = transfer(from, Interest::READABLE, 1, || {
             Ok(splice(from, None, pipe.write_end(), None, pipe.capacity(), SPLICE)?)
         });
-        Ok(filled?.map(|filled| {
-            if filled == 0 {
-                return Read::End;
-            }
-            if filled < BULK_BYTES_MIN {
-                self.pace = Pace::Exchange;
-            }
-            pipe.filled = filled;
-            self.held = Held::Piped(pipe);
-            Read::Some
-        }))
+        let Some(filled) = filled? else { return Ok(false) };
+        if filled == 0 {
+            self.end_read = true;
+            return Ok(true);
+        }
+        if filled < BULK_BYTES_MIN {
+            self.pace = Pace::Exchange;
+        }
+        pipe.filled = filled;
+        self.held = Held::Piped(pipe);
+        Ok(true)
     }
 }
 
 const SPLICE: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-fn send(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+fn send(to: &TcpStream, bytes: &[u8], more: SendFlags) -> io::Result<usize> {
+    Ok(rustix::net::send(to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more)?)
+}
+
+fn receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let wanted = buffer.len();
+    transfer(from, Interest::READABLE, wanted, || Ok(rustix::net::recv(from, buffer, RecvFlags::DONTWAIT)?.1))
+}
+
+/// Whether the runtime has heard that the sender ended its direction; its last bytes may still be unread.
+fn has_ended(socket: &TcpStream) -> bool {
+    let told = pin!(socket.ready(Interest::READABLE | Interest::ERROR));
+    match told.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed() && !ready.is_error(),
+        Poll::Ready(Err(_)) | Poll::Pending => false,
+    }
 }
 
 /// Bytes transferred, or `None` when the socket is not ready.

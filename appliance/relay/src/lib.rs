@@ -12,7 +12,7 @@ mod pipe;
 mod relay;
 mod tally;
 
-pub use connect::connect;
+pub use connect::{connect, connect_to_speak, take_said};
 pub use pipe::{PIPE_BYTES, PIPES_MAX};
 pub use relay::{End, Ended, Settings, Side, relay};
 pub use tally::Tally;
