@@ -246,7 +246,7 @@ impl GatePlan {
         self.kernel_name("backends", family)
     }
 
-    /// Counts connections that the kernel led to a backend by itself.
+    /// Counts connections that the kernel led to a backend by itself, once each.
     pub fn led_counter(&self) -> Name {
         self.named("led")
     }
@@ -254,6 +254,11 @@ impl GatePlan {
     /// Counts packets and bytes of these connections, both ways.
     pub fn carried_counter(&self) -> Name {
         self.named("carried")
+    }
+
+    /// The chain that packets of these connections go through.
+    pub fn flows_chain(&self) -> Name {
+        self.named("flows")
     }
 
     fn kernel_name(&self, what: &str, family: NfProto) -> Name {

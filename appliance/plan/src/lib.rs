@@ -8,6 +8,7 @@ pub mod changes;
 pub mod closed;
 pub mod diff;
 pub mod gate;
+pub mod gate_elements;
 pub mod interface;
 pub mod nft;
 pub mod scan;

@@ -371,6 +371,8 @@ impl<'e, 'a> RuleEncoder<'e, 'a> {
             CtKey::Mark => (CT_MARK, shape(Datatype::Mark)),
             CtKey::ProtoSrc => (11, shape(Datatype::InetService)),
             CtKey::ProtoDst => (12, shape(Datatype::InetService)),
+            CtKey::IpSaddr => (19, shape(Datatype::Ipv4Addr)),
+            CtKey::Ip6Saddr => (21, shape(Datatype::Ipv6Addr)),
             CtKey::Zone => (17, Shape { order: Order::Host, ..shape(Datatype::Integer(2)) }),
         };
         let at = register(offset, shape.bytes)?;

@@ -66,8 +66,13 @@ impl Connection {
             let rules = connection.rules(family, table)?;
             Ok(Counters { rules, named: vec![] })
         })?;
-        counters.named = self.steadily(|connection| connection.named_counters(family, table))?;
+        counters.named = self.steadily(|connection| connection.dump_named_counters(family, table))?;
         Ok(counters)
+    }
+
+    /// The named counters of a table alone: a short reading, however many rules there are.
+    pub fn named_counters(&mut self, family: Family, table: &Name) -> Result<Vec<(Name, Count)>, NftError> {
+        self.steadily(|connection| connection.dump_named_counters(family, table))
     }
 
     fn table(&mut self, family: Family, name: &Name) -> Result<Option<Result<Table, Foreign>>, DumpError> {
@@ -145,7 +150,7 @@ impl Connection {
         Ok(rules)
     }
 
-    fn named_counters(&mut self, family: Family, table: &Name) -> Result<Vec<(Name, Count)>, DumpError> {
+    fn dump_named_counters(&mut self, family: Family, table: &Name) -> Result<Vec<(Name, Count)>, DumpError> {
         let table = Table::new(family, table.clone());
         let mut named = vec![];
         let ask = |b: &mut super::buffer::Buffer| {

@@ -44,23 +44,47 @@ impl Connection {
         decoded.ok_or(NftError::Malformed("an element"))
     }
 
+    /// How many elements a set holds, ranges apart from their ends; of a large one that takes the kernel quadratic
+    /// time, some 20 ms for 65 536. Those whose time is over are not counted.
+    pub fn element_count(&mut self, family: Family, table: &Name, set: &Name) -> Result<usize, NftError> {
+        self.steadily(|connection| {
+            let mut count = 0;
+            connection.each_element(family, table, set, |attributes| {
+                let flags = attributes.u32(attr::element::FLAGS).unwrap_or_default();
+                count += usize::from(flags & element_flag::INTERVAL_END == 0);
+                Ok(())
+            })?;
+            Ok(count)
+        })
+    }
+
     fn raw_elements(&mut self, family: Family, table: &Name, set: &Name) -> Result<Vec<Raw>, DumpError> {
         let mut elements = vec![];
+        self.each_element(family, table, set, |attributes| {
+            if elements.len() == ELEMENTS_MAX {
+                return Err(NftError::TooManyElements { set: set.clone(), max: ELEMENTS_MAX });
+            }
+            elements.push(raw(attributes));
+            Ok(())
+        })?;
+        Ok(elements)
+    }
+
+    fn each_element(
+        &mut self,
+        family: Family,
+        table: &Name,
+        set: &Name,
+        mut visit: impl FnMut(Attributes<'_>) -> Result<(), NftError>,
+    ) -> Result<(), DumpError> {
         let ask = |b: &mut Buffer| {
             b.put_text(attr::elements::TABLE, table.as_str());
             b.put_text(attr::elements::SET, set.as_str());
         };
         self.dump(message::GET_ELEMENT, family_number(family), "elements", ask, |attributes| {
             let list = attributes.nest(attr::elements::ELEMENTS).unwrap_or(Attributes(&[]));
-            for (_, bytes) in list {
-                if elements.len() == ELEMENTS_MAX {
-                    return Err(NftError::TooManyElements { set: set.clone(), max: ELEMENTS_MAX });
-                }
-                elements.push(raw(Attributes(bytes)));
-            }
-            Ok(())
-        })?;
-        Ok(elements)
+            list.map(|(_, bytes)| Attributes(bytes)).try_for_each(&mut visit)
+        })
     }
 }
 

@@ -90,6 +90,9 @@ pub enum CtKey {
     State,
     Status,
     Mark,
+    /// Addresses are told of one direction only, and of flows of their own family.
+    IpSaddr,
+    Ip6Saddr,
     ProtoSrc,
     ProtoDst,
     Zone,

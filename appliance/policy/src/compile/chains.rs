@@ -3,16 +3,15 @@
 //! ```text
 //! prerouting  -300  bans, blocklists, forged sources          (before connection tracking)
 //!             -150  bans, where a policy lets the flows go on that were there before them
-//!             -100  dstnat: port forwards
-//! input          0  known flows, neighbours, DHCP, status port, then by device to `<zone>.self`
-//! forward        0  blocklists, known flows, translated flows, then by both devices to `<zone>.<zone>`
-//! output         0  blocklists, known flows, neighbours, DHCP, then by device to `self.<zone>`
-//! postrouting  100  srcnat: hairpins, masquerading
+//!             -100  dstnat: port forwards, admitted clients of gates
+//! input          0  known flows, neighbours, DHCP, status port, gates, then by device to `<zone>.self`
+//! forward        0  blocklists, flows that gates lead, known flows, translated flows, then by both devices to `<zone>.<zone>`
+//! output         0  blocklists, known flows, neighbours, DHCP, gate worker, then by device to `self.<zone>`
+//! postrouting  100  srcnat: flows that gates lead, hairpins, masquerading
 //! ```
 //! Dispatch is one lookup, so a packet's cost does not grow with the number of zones. ICMP errors need no
 //! rule: those that answer a known flow are `related`, the kernel calls all others `invalid`.
 
-use super::CompileError;
 use super::lists::List;
 use super::matches::{
     TCP, daddr, destination_translated, devices, equal, in_set, known_flows, l4proto, of_known_flow, saddr,
@@ -21,13 +20,14 @@ use super::matches::{
 use super::nat::Nat;
 use super::rules::{self, Direction, Pair};
 use super::scope::Scope;
+use super::{CompileError, gate_rules};
 use crate::{Address, ZoneRef};
 use glacis_plan::closed::{self, BANS4, BANS4_NETS, BANS6, BANS6_NETS};
 use glacis_plan::nft::{
     Atom, BasePolicy, Chain, ChainType, Element, Expr, FibFlags, FibResult, Field, Hook, HookPoint, KeyPart,
     MetaKey, Name, NfProto, Object, ObjectKind, Operand, Reject, Rule, SetRef, Statement, Table, Verdict,
 };
-use glacis_plan::{EstablishedFlows, GatePlan};
+use glacis_plan::{EstablishedFlows, GatePlan, gate_elements};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Refuses with an answer: a reset for TCP, an ICMP error for the rest.
@@ -62,21 +62,27 @@ pub(super) fn table(
     scope: &Scope<'_>,
     pairs: &[Pair<'_>],
     lists: &[List<'_>],
-    nat: Nat,
-    _gates: &[GatePlan],
+    mut nat: Nat,
+    gates: &[GatePlan],
     errors: &mut Vec<CompileError>,
 ) -> Table {
     let mut table = Table::new(closed::TABLE_FAMILY, closed::TABLE);
     table.objects = [BANS_DROPPED, FORGED_DROPPED, INVALID_DROPPED].map(counter).into();
     table.objects.extend(lists.iter().map(List::counter));
+    table.objects.extend(gates.iter().flat_map(gate_elements::counters));
     table.sets = closed::ban_sets();
     table.sets.extend(scope.used_sets());
     table.sets.extend(lists.iter().flat_map(List::sets));
+    table.sets.extend(gates.iter().flat_map(gate_elements::sets));
 
     table.chains = vec![refuse_chain(), invalid_chain()];
     table.chains.extend(pairs.iter().map(|pair| rules::chain(scope, pair, errors)));
     let zones = scope.policy.zones.iter().map(|zone| ZoneRef::Zone(zone.name.value.clone()));
     table.chains.extend(zones.filter_map(|zone| rules::default_chain(scope, &zone)));
+    table.chains.extend(gate_rules::chains(gates));
+    nat.destination.extend(gate_rules::destination(gates));
+    nat.admission.extend(gate_rules::admission(gates));
+    nat.source.splice(..0, gate_rules::source(gates));
     table.chains.push(Chain { name: FORWARDS, hook: None, rules: nat.admission });
     table.chains.push(base("prerouting", HookPoint::Prerouting, RAW, prerouting(scope, lists)));
     if established(scope) == EstablishedFlows::Keep {
@@ -84,9 +90,9 @@ pub(super) fn table(
     }
     table.chains.extend([
         base("dstnat", HookPoint::Prerouting, DSTNAT, nat.destination),
-        base("input", HookPoint::Input, FILTER, input(scope, pairs)),
-        base("forward", HookPoint::Forward, FILTER, forward(scope, pairs, lists)),
-        base("output", HookPoint::Output, FILTER, output(scope, pairs, lists)),
+        base("input", HookPoint::Input, FILTER, input(scope, pairs, gates)),
+        base("forward", HookPoint::Forward, FILTER, forward(scope, pairs, lists, gates)),
+        base("output", HookPoint::Output, FILTER, output(scope, pairs, lists, gates)),
         base("srcnat", HookPoint::Postrouting, SRCNAT, nat.source),
     ]);
     table
@@ -191,19 +197,21 @@ fn forged(scope: &Scope<'_>) -> Vec<Rule> {
     rules
 }
 
-fn input(scope: &Scope<'_>, pairs: &[Pair<'_>]) -> Vec<Rule> {
+fn input(scope: &Scope<'_>, pairs: &[Pair<'_>], gates: &[GatePlan]) -> Vec<Rule> {
     let mut rules = vec![loopback(MetaKey::Iifname), Rule::new([known_flows(Verdict::Goto(INVALID))])];
     rules.push(neighbours(&ICMPV6_IN));
     rules.extend(dhcp(scope, MetaKey::Iifname));
     rules.extend(rules::status_listener(scope));
+    rules.extend(gate_rules::listeners(gates));
     rules.extend(rules::dispatch(scope, pairs, Direction::In));
     rules.extend(rules::dispatch_defaults(scope));
     rules.push(last("no zone has this device"));
     rules
 }
 
-fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule> {
+fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>], gates: &[GatePlan]) -> Vec<Rule> {
     let mut rules: Vec<Rule> = lists.iter().flat_map(|list| list.drops_out(&scope.bindings)).collect();
+    rules.extend(gate_rules::forward(gates));
     rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
     rules.extend(bans_of_destinations(scope));
     rules.push(Rule::new([destination_translated(), Verdict::Jump(FORWARDS).into()]));
@@ -213,13 +221,14 @@ fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rul
     rules
 }
 
-fn output(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>]) -> Vec<Rule> {
+fn output(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>], gates: &[GatePlan]) -> Vec<Rule> {
     let mut rules = vec![loopback(MetaKey::Oifname)];
     rules.extend(lists.iter().flat_map(|list| list.drops_out(&scope.bindings)));
     rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
     rules.push(neighbours(&ICMPV6_OUT));
     rules.extend(bans_of_destinations(scope));
     rules.extend(dhcp(scope, MetaKey::Oifname));
+    rules.extend(gate_rules::output(gates));
     rules.extend(rules::dispatch(scope, pairs, Direction::Out));
     rules.push(last("no rule from self"));
     rules

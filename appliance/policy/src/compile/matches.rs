@@ -2,14 +2,16 @@
 
 use crate::AddressRange;
 use glacis_plan::nft::{
-    Atom, CtKey, Element, Expr, Field, Key, KeyPart, Limit, LimitUnit, Log, Match, MatchOp, MetaKey, Name,
-    NfProto, Operand, Per, SetRef, Statement, Verdict,
+    Atom, CtKey, Element, Expr, FibFlags, FibResult, Field, Key, KeyPart, Limit, LimitUnit, Log, Match,
+    MatchOp, MetaKey, Name, NfProto, Operand, Per, SetRef, Statement, Verdict,
 };
-use ipnet::{Ipv4Subnets, Ipv6Subnets};
-use std::net::IpAddr;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 pub(super) const TCP: u8 = 6;
+/// `RTN_LOCAL`: the address is one of the host's.
+const ROUTE_LOCAL: u32 = 2;
 
 /// `NF_CT_STATE` bits as nft(8) counts them.
 pub(super) const CT_INVALID: u32 = 1;
@@ -76,6 +78,32 @@ pub(super) const fn address(address: IpAddr) -> Atom {
         IpAddr::V4(address) => Atom::Ipv4(address),
         IpAddr::V6(address) => Atom::Ipv6(address),
     }
+}
+
+/// An address field against prefixes of one family that do not overlap; `None` without any of it.
+pub(super) fn in_prefixes(field: Field, prefixes: &[IpNet], family: NfProto) -> Option<Statement> {
+    let of_family = prefixes.iter().filter(|net| family_of(net.addr()) == family);
+    let element = |net: &IpNet| {
+        let part = match (net.prefix_len(), net.max_prefix_len()) {
+            (length, max) if length == max => KeyPart::One(address(net.addr())),
+            (length, _) => KeyPart::Prefix(address(net.network()), length),
+        };
+        Element::new(Key::Fields(vec![part]))
+    };
+    let elements: Vec<_> = of_family.map(element).collect();
+    (!elements.is_empty()).then(|| equal(Expr::Payload(field), Operand::Set(SetRef::Anonymous(elements))))
+}
+
+/// `ip daddr . tcp dport { … }` for those of the field's family; `None` without any.
+pub(super) fn addresses_and_ports(field: Field, sockets: &[SocketAddr]) -> Option<Statement> {
+    let fits = |socket: &&SocketAddr| daddr(family_of(socket.ip())) == field;
+    let element = |socket: &SocketAddr| {
+        let parts = [address(socket.ip()), Atom::InetService(socket.port())];
+        Element::new(Key::Fields(parts.map(KeyPart::One).into()))
+    };
+    let elements: Vec<_> = sockets.iter().filter(fits).map(element).collect();
+    let key = Expr::Concat(vec![Expr::Payload(field), Expr::Payload(Field::TcpDport)]);
+    (!elements.is_empty()).then(|| equal(key, Operand::Set(SetRef::Anonymous(elements))))
 }
 
 /// The shortest way to say a range: one address, a prefix, or both ends.
@@ -164,6 +192,21 @@ pub(super) fn destination_translated() -> Statement {
         right: Operand::atom(Atom::CtStatus(CT_DST_NAT)),
     }
     .into()
+}
+
+/// `ct mark …`.
+pub(super) fn marked(mark: u32) -> Statement {
+    equal(Expr::Ct { key: CtKey::Mark, direction: None }, Operand::atom(Atom::Mark(mark)))
+}
+
+/// `fib daddr type local`.
+pub(super) fn to_ourselves() -> Statement {
+    address_type(FibFlags { daddr: true, ..FibFlags::default() }, equal)
+}
+
+/// `fib … type local`, or not.
+pub(super) fn address_type(flags: FibFlags, compare: fn(Expr, Operand) -> Statement) -> Statement {
+    compare(Expr::Fib { flags, result: FibResult::AddrType }, Operand::atom(Atom::U32(ROUTE_LOCAL)))
 }
 
 /// `udp sport … udp dport …`, both single ports.

@@ -5,6 +5,7 @@
 mod bind;
 mod chains;
 mod error;
+mod gate_rules;
 mod gates;
 mod label;
 mod lists;
@@ -51,10 +52,12 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let interfaces: Vec<_> = policy.interfaces.iter().filter_map(|i| interface_plan(&scope, i)).collect();
     let pairs = rules::pairs(&scope, &mut errors);
     let nat = nat::compile(&scope, &Network::new(&interfaces), &mut errors);
-    let scan = scan::compile(&scope, facts, &interfaces, &mut errors, &mut warnings);
-    let forwards = !policy.forwards.is_empty() || pairs.iter().any(rules::Pair::forwards);
-    let forwarding = if forwards { Forwarding::On } else { Forwarding::Off };
     let gates = gates::compile(&scope, &mut errors);
+    let scan = scan::compile(&scope, facts, &interfaces, &gates, &mut errors, &mut warnings);
+    let forwards = !policy.forwards.is_empty()
+        || pairs.iter().any(rules::Pair::forwards)
+        || gates.iter().any(|gate| gate.fast_path.is_some());
+    let forwarding = if forwards { Forwarding::On } else { Forwarding::Off };
     let table = chains::table(&scope, &pairs, &lists, nat, &gates, &mut errors);
     if !errors.is_empty() {
         return Err(errors);

@@ -2,19 +2,19 @@
 
 use super::CompileError;
 use super::label::Label;
-use super::matches::{address, daddr, destination_translated, devices, differs, equal, family_of, ports};
+use super::matches::{
+    address, address_type, daddr, destination_translated, devices, differs, equal, family_of, ports,
+    to_ourselves,
+};
 use super::scope::Scope;
 use crate::simulate::Network;
 use crate::{Forward, Traffic};
 use glacis_plan::nft::{
-    Atom, Expr, FibFlags, FibResult, Field, MetaKey, NatAddress, NatFlags, NatKind, NfProto, Operand, Rule,
-    Statement,
+    Atom, Expr, FibFlags, Field, MetaKey, NatAddress, NatFlags, NatKind, NfProto, Operand, Rule, Statement,
 };
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// `RTN_LOCAL`: the address is one of the host's.
-const ROUTE_LOCAL: u32 = 2;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 
@@ -78,7 +78,7 @@ fn add_forward(
             port: forward.to_port.map(|port| Expr::Atom(Atom::InetService(port))),
             flags: NatFlags::default(),
         };
-        let ours = address_type(FibFlags { daddr: true, ..FibFlags::default() }, equal);
+        let ours = to_ourselves();
         let rule = |mut statements: Vec<Statement>| {
             statements.extend([Statement::Counter, translate.clone()]);
             Rule::new(statements).comment(label.clone())
@@ -160,8 +160,4 @@ fn nfproto(family: NfProto) -> Statement {
         NfProto::Ipv6 => NFPROTO_IPV6,
     };
     equal(Expr::Meta(MetaKey::NfProto), Operand::atom(Atom::NfProto(number)))
-}
-
-fn address_type(flags: FibFlags, compare: fn(Expr, Operand) -> Statement) -> Statement {
-    compare(Expr::Fib { flags, result: FibResult::AddrType }, Operand::atom(Atom::U32(ROUTE_LOCAL)))
 }

@@ -5,7 +5,7 @@ use super::ranges::Ranges;
 use super::scope::Scope;
 use super::{CompileError, Warning};
 use crate::{Action, AutoBlock as PolicyAutoBlock, Facts, Peer, Rule, Scan, Spanned, Traffic, What, ZoneRef};
-use glacis_plan::{Addressing, AutoBlock, InterfacePlan, ScanDevices, ScanPlan};
+use glacis_plan::{Addressing, AutoBlock, GatePlan, InterfacePlan, ScanDevices, ScanPlan};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -21,11 +21,12 @@ pub(super) fn compile(
     scope: &Scope<'_>,
     facts: &Facts,
     interfaces: &[InterfacePlan],
+    gates: &[GatePlan],
     errors: &mut Vec<CompileError>,
     warnings: &mut Vec<Warning>,
 ) -> Option<ScanPlan> {
     let scan = scope.policy.scan.as_ref()?;
-    let (exposed_tcp, exposed_udp) = exposed(scope);
+    let (exposed_tcp, exposed_udp) = exposed(scope, gates);
     let auto_block = scan.auto_block.as_ref().map(|block| {
         let mut never = never(scope, facts, interfaces, block, errors);
         never.extend(admins(scope, warnings));
@@ -61,9 +62,10 @@ fn devices(scan: &Scan, bindings: &Bindings<'_>) -> ScanDevices {
 }
 
 /// Ports that lead somewhere by this policy: probing them tells nothing.
-fn exposed(scope: &Scope<'_>) -> (BTreeSet<u16>, BTreeSet<u16>) {
+fn exposed(scope: &Scope<'_>, gates: &[GatePlan]) -> (BTreeSet<u16>, BTreeSet<u16>) {
     let (mut tcp, mut udp) = (BTreeSet::new(), BTreeSet::new());
     tcp.extend(scope.policy.status.as_ref().map(|status| status.port));
+    tcp.extend(gates.iter().map(|gate| gate.port));
     for traffic in scope.policy.forwards.iter().flat_map(|forward| &forward.what) {
         match traffic {
             Traffic::Tcp(ports) => tcp.extend(ports.clone()),

@@ -50,7 +50,7 @@ const PARAMETERS: [Parameter; 13] = [
     Parameter { scope: Scope::Host, path: "net/ipv4/icmp_echo_ignore_broadcasts", value: "1" },
 ];
 
-/// Forwarding is on only when the policy lets anything pass between zones.
+/// Forwarding is on only when the policy lets anything pass between zones, or the kernel leads clients of a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Forwarding {
     Off,

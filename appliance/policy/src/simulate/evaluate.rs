@@ -3,13 +3,15 @@
 use super::Network;
 use super::walk::{Packet, Transport, WalkError};
 use glacis_plan::nft::{
-    Atom, CtKey, Element, ElementData, Elements, Expr, FibFlags, FibResult, Field, Key, KeyPart, Match,
-    MatchOp, MetaKey, Name, NatAddress, NatKind, NfProto, Operand, Reject, SetRef, Statement, Table, Verdict,
-    VerdictMap,
+    Atom, CtKey, Element, ElementData, Elements, Expr, FibFlags, FibResult, Field, Key, KeyPart, MapSource,
+    Match, MatchOp, MetaKey, Name, NatAddress, NatKind, NfProto, Operand, Reject, SetRef, Statement, Table,
+    Verdict, VerdictMap,
 };
 use std::net::IpAddr;
 
 const CT_NEW: u32 = 8;
+/// Who sends the host's own packets: any user that the ruleset does not know.
+const OWN_UID: u32 = 0;
 /// `IPS_SRC_NAT` and `IPS_DST_NAT`.
 const STATUS_SRC_NAT: u32 = 1 << 4;
 const STATUS_DST_NAT: u32 = 1 << 5;
@@ -21,6 +23,8 @@ pub(super) struct Context<'a> {
     pub(super) output: Option<String>,
     /// `IPS_*` bits of its connection.
     pub(super) status: u32,
+    /// Mark of its connection.
+    pub(super) mark: u32,
 }
 
 /// What a statement that matched does.
@@ -86,16 +90,32 @@ impl Context<'_> {
                 if (*family == NfProto::Ipv4) != self.packet.destination.is_ipv4() {
                     return Ok(None);
                 }
-                self.translate_destination(address, port.as_ref())?;
+                if !self.translate_destination(table, address, port.as_ref())? {
+                    return Ok(None);
+                }
                 Effect::Translated
+            }
+            Statement::SetCtMark(Expr::Atom(Atom::Mark(mark))) => {
+                self.mark = *mark;
+                Effect::None
             }
             other => return unsupported(other),
         };
         Ok(Some(effect))
     }
 
-    fn translate_destination(&mut self, address: &NatAddress, port: Option<&Expr>) -> Result<(), Fault> {
+    /// Whether there was an address to translate to.
+    fn translate_destination(
+        &mut self,
+        table: &Table,
+        address: &NatAddress,
+        port: Option<&Expr>,
+    ) -> Result<bool, Fault> {
         match address {
+            NatAddress::Expr(Expr::Map { map: MapSource::Named(name), .. }) => {
+                let map = table.set(name).ok_or_else(|| Fault::Missing(name.clone()))?;
+                return if map.elements == Elements::Runtime { Ok(false) } else { unsupported(address) };
+            }
             NatAddress::Expr(Expr::Atom(Atom::Ipv4(to))) => self.packet.destination = IpAddr::V4(*to),
             NatAddress::Expr(Expr::Atom(Atom::Ipv6(to))) => self.packet.destination = IpAddr::V6(*to),
             other => return unsupported(other),
@@ -109,7 +129,7 @@ impl Context<'_> {
             Some(other) => return unsupported(other),
         }
         self.status |= STATUS_DST_NAT;
-        Ok(())
+        Ok(true)
     }
 
     fn matches(&self, table: &Table, m: &Match) -> Result<bool, Fault> {
@@ -162,6 +182,11 @@ impl Context<'_> {
             Expr::Meta(key) => Some(self.meta(*key)?),
             Expr::Ct { key: CtKey::State, direction: None } => Some(Atom::CtState(CT_NEW)),
             Expr::Ct { key: CtKey::Status, direction: None } => Some(Atom::CtStatus(self.status)),
+            Expr::Ct { key: CtKey::Mark, direction: None } => Some(Atom::Mark(self.mark)),
+            Expr::Masked { of, mask } => match self.value(of)?.as_deref() {
+                Some([Atom::Mark(bits)]) => Some(Atom::Mark(bits & mask)),
+                _ => return unsupported(expr),
+            },
             Expr::Fib { flags, result: FibResult::AddrType } => Some(self.destination_type(*flags)?),
             Expr::Concat(parts) => {
                 let mut fields = Vec::with_capacity(parts.len());
@@ -228,6 +253,7 @@ impl Context<'_> {
         Ok(match key {
             MetaKey::Iifname => device(&self.packet.input),
             MetaKey::Oifname => device(&self.output),
+            MetaKey::SkUid if self.packet.input.is_none() => Atom::U32(OWN_UID),
             MetaKey::NfProto => Atom::NfProto(if v4 { 2 } else { 10 }),
             MetaKey::L4Proto => Atom::InetProto(match self.packet.transport {
                 Transport::Tcp { .. } => 6,
@@ -251,7 +277,7 @@ fn set_has(elements: &Elements, value: &[Atom]) -> bool {
             let after = ranges.partition_point(|(first, _)| first <= address);
             after > 0 && ranges[after - 1].1 >= *address
         }
-        // What a set holds at run time is not part of a ruleset: it counts as empty.
+        // What a set or map holds at run time is not part of a ruleset: it counts as empty.
         _ => false,
     }
 }

@@ -164,9 +164,11 @@ fn judge(
 fn span_of(policy: &Policy, label: &Label) -> Option<SourceSpan> {
     let rules = policy.rules.iter().flat_map(|block| &block.rules);
     let forwards = policy.forwards.iter().map(|forward| (forward.line, forward.span));
+    let gates = policy.gates.iter().map(|gate| (gate.line, gate.name.span));
     rules
         .map(|rule| (rule.line, rule.span))
         .chain(forwards)
+        .chain(gates)
         .find(|(line, _)| *line == label.line)
         .map(|(_, span)| span)
 }

@@ -100,7 +100,7 @@ pub enum WalkError {
 
 /// Walks the first packet of a connection through a ruleset.
 pub fn walk(ruleset: &Ruleset, network: &Network, packet: Packet) -> Result<Outcome, WalkError> {
-    let context = Context { network, packet, output: None, status: 0 };
+    let context = Context { network, packet, output: None, status: 0, mark: 0 };
     let mut walker = Walker { ruleset, context, trail: Vec::new(), decided: Decision::Unfiltered };
     let (path, verdict) = walker.route()?;
     Ok(Outcome {

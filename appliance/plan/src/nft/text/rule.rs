@@ -179,6 +179,8 @@ fn render_expr(expr: &Expr) -> String {
                 CtKey::State => "state",
                 CtKey::Status => "status",
                 CtKey::Mark => "mark",
+                CtKey::IpSaddr => "ip saddr",
+                CtKey::Ip6Saddr => "ip6 saddr",
                 CtKey::ProtoSrc => "proto-src",
                 CtKey::ProtoDst => "proto-dst",
                 CtKey::Zone => "zone",
