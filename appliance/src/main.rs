@@ -11,6 +11,7 @@ mod daemon;
 mod days;
 mod detector;
 mod dhcp;
+mod gate;
 mod geoip;
 mod heartbeat;
 mod image_build;

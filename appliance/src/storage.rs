@@ -2,7 +2,7 @@
 
 use glacis_control::report::StoreStatus;
 use glacis_control::scan_query::Location;
-use glacis_control::{Ban, Event, EventKind, Offences, ScanHit, UnixMillis};
+use glacis_control::{Ban, ClientRecord, Event, EventKind, Offences, ScanHit, UnixMillis};
 use glacis_store::{
     Applied, BanChange, Batch, OffenceChange, QueueFull, Store, StoreError, StoreReader, Writer, WriterHandle,
 };
@@ -105,6 +105,19 @@ impl Storage {
     pub fn forgive(&self, sources: Vec<IpNet>) {
         let offences = sources.into_iter().map(OffenceChange::Remove).collect();
         self.order(Batch { offences, ..Batch::default() }, "forgiven offences stay in the store");
+    }
+
+    /// What a gate found; never waits. Losing one costs a new look.
+    pub fn learn_client(&self, record: ClientRecord) {
+        self.handle.try_learn(record);
+    }
+
+    /// Forgets what gates knew of clients, in the background: what stays ends by its own time.
+    pub fn forget_clients(&self, clients: Vec<IpAddr>) {
+        if !clients.is_empty() {
+            let batch = Batch { forgotten_clients: clients, ..Batch::default() };
+            self.order(batch, "forgotten clients stay in the store");
+        }
     }
 
     /// Newest first.

@@ -129,7 +129,7 @@ impl Daemon {
     /// is ever forwarded without it.
     pub(super) async fn commit(&mut self, wanted: Plan, changes: Changes) -> Result<(), Refusal> {
         if !changes.ruleset.is_empty() || self.loaded.is_none() {
-            self.load(&wanted.ruleset, changes.ruleset).await?;
+            self.load(&wanted.ruleset, changes.ruleset, &wanted.gates).await?;
         }
         self.troubles.clear(&Trouble::Sysctls);
         self.troubles.clear(&Trouble::Links);
@@ -156,6 +156,7 @@ impl Daemon {
             tracing::error!(error = whole(&error), "the status page is not served");
             self.troubles.add(Trouble::StatusWorker, whole(&error));
         }
+        self.converge_gates().await;
     }
 
     fn refuse(&mut self, error: &PolicyFileError) -> Refusal {
@@ -175,7 +176,7 @@ impl Daemon {
         self.geoip.begin_refresh(&self.wanted.geoip, &self.policy_folder());
     }
 
-    fn policy_folder(&self) -> PathBuf {
+    pub(super) fn policy_folder(&self) -> PathBuf {
         self.args.policy.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
     }
 }

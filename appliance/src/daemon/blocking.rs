@@ -70,7 +70,7 @@ impl Daemon {
         }
     }
 
-    async fn block_scanners(&mut self, bans: Vec<Ban>, offences: BTreeMap<IpNet, Offences>) {
+    pub(super) async fn block_scanners(&mut self, bans: Vec<Ban>, offences: BTreeMap<IpNet, Offences>) {
         let entered = self.bans.enter_all(bans);
         for (ban, refusal) in &entered.refused {
             if !matches!(refusal, BanRefusal::Held { .. } | BanRefusal::Covered { .. }) {
@@ -119,7 +119,9 @@ impl Daemon {
     async fn put_in_force(&mut self, entered: &Entered) -> Result<(), Refusal> {
         let at = now();
         let (bans, lifted) = (entered.bans.clone(), entered.lifted.clone());
-        let ops = bans::enforce_all(&bans, &lifted, at);
+        let mut ops = bans::enforce_all(&bans, &lifted, at);
+        let banned: Vec<IpNet> = bans.iter().map(|ban| ban.source).collect();
+        ops.extend(self.gates.leave(&banned));
         let copy = move |tc: &mut TcProgram| {
             lifted.iter().try_for_each(|source| tc.unban(*source).map(drop))?;
             let clock = MonotonicTime::now();
@@ -255,7 +257,7 @@ impl Daemon {
         }
     }
 
-    async fn enforce(
+    pub(super) async fn enforce(
         &mut self,
         ops: Vec<Op>,
         copy: impl FnOnce(&mut TcProgram) -> Result<(), LoaderError> + Send + 'static,
@@ -288,12 +290,12 @@ impl Daemon {
     }
 
     /// Addresses that are not blocked without force, whatever the policy says: blocking them would cut the host off.
-    fn host_addresses(&self) -> Vec<IpAddr> {
+    pub(super) fn host_addresses(&self) -> Vec<IpAddr> {
         super::facts::never_block(&self.observed).into_iter().chain(self.leases.peers()).collect()
     }
 
     /// Why a source must not be blocked without force, if so.
-    fn never_blocked(&self, source: &IpNet, host: &[IpAddr]) -> Option<&'static str> {
+    pub(super) fn never_blocked(&self, source: &IpNet, host: &[IpAddr]) -> Option<&'static str> {
         if source.addr().is_loopback() || source.addr().is_unspecified() {
             return Some("loopback or unspecified");
         }

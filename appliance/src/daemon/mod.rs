@@ -9,6 +9,7 @@ mod clock;
 mod control_socket;
 mod converge;
 mod facts;
+mod gates;
 mod leases;
 mod program;
 mod report;
@@ -17,6 +18,7 @@ mod revisions;
 mod ruleset;
 mod scanning;
 mod scans;
+mod supervision;
 mod troubles;
 mod workers;
 
@@ -30,8 +32,10 @@ use crate::policy_file::Checked;
 use crate::storage::{Storage, StorageError};
 use clock::ClockWatch;
 use control_socket::{Asked, SocketError};
+use gates::{Gates, HEARD_MAX};
 use glacis_control::report::{FirewallState, PolicySource};
 use glacis_control::{EventKind, UnixMillis};
+use glacis_gate::feed::FromWorker;
 use glacis_netlink::links::{LinkHandle, LinksError};
 use glacis_netlink::nft::Generation;
 use glacis_plan::nft::Ruleset;
@@ -113,6 +117,7 @@ struct Daemon {
     swept_from: Duration,
     leases: Leases,
     status_worker: StatusWorker,
+    gates: Gates,
     active: Option<Active>,
     /// What was asked of the kernel last: the policy's plan with the leases in it.
     wanted: Plan,
@@ -160,6 +165,7 @@ fn start(args: RunArgs) -> Result<(), StartError> {
 struct Inputs {
     asked: mpsc::Receiver<Asked>,
     leases: mpsc::Receiver<DhcpEvent>,
+    gates: mpsc::Receiver<FromWorker>,
     links: glacis_netlink::links::LinkWatch,
     reload: Signal,
     stop: Signal,
@@ -190,6 +196,8 @@ impl Daemon {
         let store_error = |cause| StartError::Store { folder: args.state.clone(), cause };
         let reader = store.reader();
         let (bans, offences) = (store.bans().map_err(store_error)?, reader.offences().map_err(store_error)?);
+        let clients = reader.clients(now).map_err(store_error)?;
+        let (gates, gates_heard) = Gates::new(&clients).map_err(StartError::Runtime)?;
         let clock = ClockWatch::start(reader.newest_day().map_err(store_error)?);
         let geoip = GeoDatabases::new(&args.state);
         let located = geoip.clone();
@@ -205,6 +213,7 @@ impl Daemon {
         let inputs = Inputs {
             asked,
             leases,
+            gates: gates_heard,
             links: links.watch()?,
             reload: signals(SignalKind::hangup())?,
             stop: signals(SignalKind::terminate())?,
@@ -229,6 +238,7 @@ impl Daemon {
             swept_from: Duration::ZERO,
             leases: leases_kept,
             status_worker: StatusWorker::new(&args.state).map_err(StartError::Runtime)?,
+            gates,
             active: None,
             wanted: Plan::default(),
             loaded: None,
@@ -268,11 +278,18 @@ impl Daemon {
                 Some(Ok(kept)) = self.keeping.join_next() => self.take_kept(kept),
                 turn = self.probes.next() => self.take_turn(turn).await,
                 exit = self.status_worker.exited() => self.take_worker_exit(exit),
+                exit = self.gates.exited() => self.take_gate_worker_exit(exit).await,
+                Some(first) = inputs.gates.recv() => {
+                    let waiting = std::iter::from_fn(|| inputs.gates.try_recv().ok()).take(HEARD_MAX);
+                    let messages = std::iter::once(first).chain(waiting).collect();
+                    self.take_gate_messages(messages).await;
+                }
                 _ = inputs.tick.tick() => self.tick().await,
             }
         }
         tracing::info!("stopping; ruleset and TC program stay in the kernel");
         self.status_worker.stop();
+        self.gates.stop();
         let _ = std::fs::remove_file(&self.args.socket);
     }
 
@@ -289,6 +306,7 @@ impl Daemon {
         if self.ticks % TICKS_PER_RETENTION == 1 {
             self.retain();
         }
+        self.tick_gates().await;
         self.status_worker.revive();
         let report = self.report().await;
         if let Some(cause) = self.status_worker.feed(report).await {

@@ -29,13 +29,13 @@ impl Daemon {
                 }),
             },
             interfaces: self.interfaces(),
-            gates: vec![],
-            gate_clients: 0,
+            gates: self.gates.status(),
+            gate_clients: self.gates.known_clients(),
             bans_active: self.bans.len() as u64,
             problems: self.problems(&scan, store.dropped),
             scan,
             store,
-            workers: self.status_worker.status(),
+            workers: self.status_worker.status().into_iter().chain(self.gates.worker_status()).collect(),
             status_listen: self.status_worker.listen().to_vec(),
         }
     }

@@ -35,10 +35,10 @@ impl Daemon {
                 return self.answer_aside(Question::Records { filter, after, limit }, reply);
             }
             Request::ScanClear => return self.clear_scans(author, reply),
-            Request::GateVerdicts { .. }
-            | Request::GateForget { .. }
-            | Request::GateTest { .. }
-            | Request::GateLearn { .. } => refused("the policy has no gate".to_owned()),
+            Request::GateVerdicts { within, limit } => self.gate_verdicts(within, limit),
+            Request::GateForget { within } => self.gate_forget(within, author).await,
+            Request::GateTest { gate, client } => return self.gate_test(gate, client, reply),
+            Request::GateLearn { records } => self.gate_learn(records).await,
             Request::Reload => match self.reload().await {
                 Ok(done) => {
                     Reply::Applied { revision: done.revision, changes: done.changes, warnings: done.warnings }

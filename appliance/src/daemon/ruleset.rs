@@ -7,9 +7,9 @@ use crate::log::whole;
 use glacis_control::Refusal;
 use glacis_control::report::FirewallState;
 use glacis_netlink::nft::{Generation, Mismatch, NftError};
-use glacis_plan::StatusPlan;
 use glacis_plan::closed::{self, TABLE, TABLE_FAMILY};
 use glacis_plan::nft::{Inventory, Op, Ruleset, transaction};
+use glacis_plan::{GatePlan, StatusPlan};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Where the status page is while there is no policy to say so.
@@ -20,7 +20,7 @@ impl Daemon {
     pub(super) async fn close(&mut self) {
         let closed = closed::drop_all();
         let result = match self.inventory().await {
-            Ok(found) => self.load(&closed, transaction::onto(&found, &closed)).await,
+            Ok(found) => self.load(&closed, transaction::onto(&found, &closed), &[]).await,
             Err(refusal) => Err(refusal),
         };
         self.firewall = FirewallState::DropAll;
@@ -38,12 +38,20 @@ impl Daemon {
         }
     }
 
-    /// Loads a ruleset and reads it back. With nothing known of the kernel's contents, the bans go in the same
-    /// transaction, so there is no moment without them.
-    pub(super) async fn load(&mut self, ruleset: &Ruleset, mut ops: Vec<Op>) -> Result<(), Refusal> {
+    /// Loads a ruleset and reads it back. With nothing known of the kernel's contents, the bans and the clients that gates
+    /// admit go in the same transaction, so there is no moment without them.
+    pub(super) async fn load(
+        &mut self,
+        ruleset: &Ruleset,
+        mut ops: Vec<Op>,
+        gates: &[GatePlan],
+    ) -> Result<(), Refusal> {
         let kept = self.loaded.as_ref().map_or(&[][..], |loaded| &loaded.tables);
         if self.loaded.is_none() || !transaction::emptied(&ops, kept).is_empty() {
             ops.extend(crate::bans::reconcile(self.bans.iter(), now()));
+            ops.extend(self.gates.fill_all(gates, now()));
+        } else {
+            ops.extend(self.gates.fill_stale(gates, now()));
         }
         let wanted = ruleset.clone();
         let result = self
@@ -145,7 +153,8 @@ impl Daemon {
     /// Someone changed nf_tables and left our rules as they are. Elements are not read back, so the bans are written
     /// again, which is one short transaction.
     async fn refill_bans(&mut self, generation: Generation) {
-        let ops = crate::bans::reconcile(self.bans.iter(), now());
+        let mut ops = crate::bans::reconcile(self.bans.iter(), now());
+        ops.extend(self.gates.fill_all(&self.wanted.gates, now()));
         match self.kernel.run(move |state| state.nft.commit(&ops, Some(generation))).await {
             Ok(committed) => self.generation = Some(committed.generation),
             // Changed again meanwhile: the next audit looks again.

@@ -25,6 +25,8 @@ pub(super) enum Trouble {
     LinkWatch,
     Sysctls,
     StatusWorker,
+    /// A gate is not served as the policy asks.
+    Gates,
 }
 
 #[derive(Debug, Default)]

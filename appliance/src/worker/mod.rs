@@ -31,9 +31,10 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let name = arguments.next();
     match name.as_deref().and_then(|name| name.to_str()) {
         Some("status") => crate::status::run(),
+        Some("gate") => crate::gate::run(),
         Some("selftest") => selftest::run(arguments),
         _ => {
-            tracing::error!(name = ?name, "no such worker; there are `status` and `selftest`");
+            tracing::error!(name = ?name, "no such worker; there are `status`, `gate` and `selftest`");
             ExitCode::from(2)
         }
     }

@@ -104,9 +104,20 @@ fn limit(profile: &Profile) -> Result<(), SandboxError> {
     ];
     for (resource, value, what) in limits {
         let limit = Rlimit { current: Some(value), maximum: Some(value) };
-        rustix::process::setrlimit(resource, limit).map_err(step(what))?;
+        match rustix::process::setrlimit(resource, limit) {
+            Ok(()) => {}
+            // Raising a limit takes a capability that root in a container may lack; what it has is less, and does.
+            Err(rustix::io::Errno::PERM) => keep_hard_limit(resource).map_err(step(what))?,
+            Err(error) => return Err(step(what)(error)),
+        }
     }
     Ok(())
+}
+
+/// Uses all that may be used without raising anything, and no more from now on.
+fn keep_hard_limit(resource: Resource) -> rustix::io::Result<()> {
+    let maximum = rustix::process::getrlimit(resource).maximum;
+    rustix::process::setrlimit(resource, Rlimit { current: maximum, maximum })
 }
 
 fn drop_privileges(profile: &Profile) -> Result<(), SandboxError> {

@@ -188,7 +188,7 @@ fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<()> {
 }
 
 /// The discard port of this host, where nobody listens: being refused is being heard.
-const NOBODY: libc::sockaddr_in = libc::sockaddr_in {
+static NOBODY: libc::sockaddr_in = libc::sockaddr_in {
     sin_family: libc::AF_INET as libc::sa_family_t,
     sin_port: 9_u16.to_be(),
     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },

@@ -7,6 +7,7 @@ const INET_STREAM: &[Argument] =
     &[Argument::Is { index: 0, value: libc::AF_INET as u32 }, Argument::Is { index: 1, value: STREAM }];
 const INET6_STREAM: &[Argument] =
     &[Argument::Is { index: 0, value: libc::AF_INET6 as u32 }, Argument::Is { index: 1, value: STREAM }];
+const UNIX_PAIR: &[Argument] = &[Argument::Is { index: 0, value: libc::AF_UNIX as u32 }];
 const NAME_THREAD: &[Argument] = &[Argument::Is { index: 0, value: libc::PR_SET_NAME as u32 }];
 const THREAD: &[Argument] =
     &[Argument::Has { index: 0, bits: libc::CLONE_THREAD as u32 | libc::CLONE_VM as u32 }];
@@ -48,6 +49,7 @@ pub const GATE: Profile = Profile {
         any(libc::SYS_accept4, "clients"),
         only(libc::SYS_socket, INET_STREAM, "clients' ports, backends"),
         only(libc::SYS_socket, INET6_STREAM, "clients' ports, backends"),
+        only(libc::SYS_socketpair, UNIX_PAIR, "an event loop for each thread"),
         any(libc::SYS_connect, "clients' ports, backends"),
         any(libc::SYS_getsockopt, "what a connection came to; where a client wanted to go"),
         any(libc::SYS_getsockname, "the address that a client reached"),
