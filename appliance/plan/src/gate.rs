@@ -204,10 +204,12 @@ pub enum Deny {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnOpen {
     /// `None`: for good.
     pub block: Option<Duration>,
+    /// Never blocked, aggregated: administrators, our own addresses, gateways and resolvers.
+    pub never: Vec<IpNet>,
 }
 
 /// The kernel leads admitted clients to the backends by itself.

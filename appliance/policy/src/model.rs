@@ -4,7 +4,7 @@
 //! later, while compiling against the host, can show the line.
 
 use glacis_plan::gate::{
-    Backend, Budget, Deny, FastPath, GateMode, GateProtocol, HealthCheck, NameRoute, OnOpen, Prove, Remember,
+    Backend, Budget, Deny, FastPath, GateMode, GateProtocol, HealthCheck, NameRoute, Prove, Remember,
 };
 use glacis_plan::{
     AutoBlockMode, EstablishedFlows, EvidenceRule, GeoipKind, Ladder, Mac, PciAddress, Shapes, SourceGroup,
@@ -352,4 +352,11 @@ pub struct PacketSpec {
 pub enum PacketTarget {
     SelfHost,
     Address(IpAddr),
+}
+
+/// What happens to a client with an open port besides being refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnOpen {
+    /// `None`: for good.
+    pub block: Option<Duration>,
 }

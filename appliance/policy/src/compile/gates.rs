@@ -4,7 +4,7 @@ use super::CompileError;
 use super::scope::Scope;
 use crate::{Door, Gate, Peer, Spanned};
 use glacis_plan::GatePlan;
-use glacis_plan::gate::{GateMode, Pool};
+use glacis_plan::gate::{GateMode, OnOpen, Pool};
 use ipnet::IpNet;
 
 pub(super) fn compile(scope: &Scope<'_>, errors: &mut Vec<CompileError>) -> Vec<GatePlan> {
@@ -60,7 +60,11 @@ fn plan(scope: &Scope<'_>, gate: &Gate, errors: &mut Vec<CompileError>) -> Optio
         remember: gate.remember,
         deny: gate.deny.clone(),
         // A gate that only tells refuses nobody, neither here nor in the kernel.
-        on_open: gate.on_open.filter(|_| gate.mode == GateMode::Enforce),
+        on_open: gate
+            .on_open
+            .filter(|_| gate.mode == GateMode::Enforce)
+            // Who is spared, the whole policy says.
+            .map(|on_open| OnOpen { block: on_open.block, never: vec![] }),
         ignore,
         ignore_countries,
         private: gate.private,

@@ -82,16 +82,24 @@ pub(super) const fn address(address: IpAddr) -> Atom {
 
 /// An address field against prefixes of one family that do not overlap; `None` without any of it.
 pub(super) fn in_prefixes(field: Field, prefixes: &[IpNet], family: NfProto) -> Option<Statement> {
-    let of_family = prefixes.iter().filter(|net| family_of(net.addr()) == family);
-    let element = |net: &IpNet| {
-        let part = match (net.prefix_len(), net.max_prefix_len()) {
-            (length, max) if length == max => KeyPart::One(address(net.addr())),
-            (length, _) => KeyPart::Prefix(address(net.network()), length),
-        };
-        Element::new(Key::Fields(vec![part]))
+    let part = |net: &IpNet| match net.prefix_len() {
+        length if length == net.max_prefix_len() => KeyPart::One(address(net.addr())),
+        length => KeyPart::Prefix(address(net.network()), length),
     };
-    let elements: Vec<_> = of_family.map(element).collect();
-    (!elements.is_empty()).then(|| equal(Expr::Payload(field), Operand::Set(SetRef::Anonymous(elements))))
+    let of_family = prefixes.iter().filter(|net| family_of(net.addr()) == family);
+    among(Expr::Payload(field), of_family.map(part).collect())
+}
+
+/// An expression against one part, or a set of them; `None` without any.
+fn among(left: Expr, parts: Vec<KeyPart>) -> Option<Statement> {
+    let right = match <[KeyPart; 1]>::try_from(parts) {
+        Ok([only]) => Operand::Part(only),
+        Err(parts) if parts.is_empty() => return None,
+        Err(several) => Operand::Set(SetRef::Anonymous(
+            several.into_iter().map(|part| Element::new(Key::Fields(vec![part]))).collect(),
+        )),
+    };
+    Some(equal(left, right))
 }
 
 /// `ip daddr . tcp dport { … }` for those of the field's family; `None` without any.

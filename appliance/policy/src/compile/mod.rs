@@ -52,8 +52,17 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let interfaces: Vec<_> = policy.interfaces.iter().filter_map(|i| interface_plan(&scope, i)).collect();
     let pairs = rules::pairs(&scope, &mut errors);
     let nat = nat::compile(&scope, &Network::new(&interfaces), &mut errors);
-    let gates = gates::compile(&scope, &mut errors);
-    let scan = scan::compile(&scope, facts, &interfaces, &gates, &mut errors, &mut warnings);
+    let mut gates = gates::compile(&scope, &mut errors);
+    let auto_blocks = policy.scan.as_ref().is_some_and(|scan| scan.auto_block.is_some());
+    let spared = if auto_blocks || gates.iter().any(|gate| gate.on_open.is_some()) {
+        scan::spared(&scope, facts, &interfaces, &mut warnings)
+    } else {
+        vec![]
+    };
+    for on_open in gates.iter_mut().filter_map(|gate| gate.on_open.as_mut()) {
+        on_open.never.clone_from(&spared);
+    }
+    let scan = scan::compile(&scope, &gates, &spared, &mut errors);
     let forwards = !policy.forwards.is_empty()
         || pairs.iter().any(rules::Pair::forwards)
         || gates.iter().any(|gate| gate.fast_path.is_some());

@@ -19,17 +19,15 @@ const WIDE_V6: u8 = 16;
 
 pub(super) fn compile(
     scope: &Scope<'_>,
-    facts: &Facts,
-    interfaces: &[InterfacePlan],
     gates: &[GatePlan],
+    spared: &[IpNet],
     errors: &mut Vec<CompileError>,
-    warnings: &mut Vec<Warning>,
 ) -> Option<ScanPlan> {
     let scan = scope.policy.scan.as_ref()?;
     let (exposed_tcp, exposed_udp) = exposed(scope, gates);
     let auto_block = scan.auto_block.as_ref().map(|block| {
-        let mut never = never(scope, facts, interfaces, block, errors);
-        never.extend(admins(scope, warnings));
+        let mut never = never(scope, block, errors);
+        never.extend(spared);
         AutoBlock {
             mode: block.mode,
             evidence: block.evidence,
@@ -76,15 +74,9 @@ fn exposed(scope: &Scope<'_>, gates: &[GatePlan]) -> (BTreeSet<u16>, BTreeSet<u1
     (tcp, udp)
 }
 
-/// The sets the policy names, our own addresses, our gateways, and what the host knows besides.
-fn never(
-    scope: &Scope<'_>,
-    facts: &Facts,
-    interfaces: &[InterfacePlan],
-    block: &PolicyAutoBlock,
-    errors: &mut Vec<CompileError>,
-) -> Vec<IpNet> {
-    let mut never: Vec<IpNet> = facts.never_block.iter().copied().map(IpNet::from).collect();
+/// The sets that the policy names.
+fn never(scope: &Scope<'_>, block: &PolicyAutoBlock, errors: &mut Vec<CompileError>) -> Vec<IpNet> {
+    let mut never = Vec::new();
     for name in &block.never {
         match scope.set(name) {
             Some(set) => never.extend(set.ranges.prefixes()),
@@ -95,15 +87,27 @@ fn never(
             }),
         }
     }
+    never
+}
+
+/// Whom nothing blocks by itself: our own addresses, our gateways, administrators, and what the host knows besides.
+pub(super) fn spared(
+    scope: &Scope<'_>,
+    facts: &Facts,
+    interfaces: &[InterfacePlan],
+    warnings: &mut Vec<Warning>,
+) -> Vec<IpNet> {
+    let mut spared: Vec<IpNet> = facts.never_block.iter().copied().map(IpNet::from).collect();
     for interface in interfaces {
         for addressing in &interface.addressing {
             if let Addressing::Static(net) = addressing {
-                never.push(IpNet::from(net.addr()));
+                spared.push(IpNet::from(net.addr()));
             }
         }
-        never.extend(interface.routes.iter().filter_map(|route| route.gateway).map(IpNet::from));
+        spared.extend(interface.routes.iter().filter_map(|route| route.gateway).map(IpNet::from));
     }
-    never
+    spared.extend(admins(scope, warnings));
+    IpNet::aggregate(&spared)
 }
 
 /// Sources that a rule names and lets administrate the host itself.

@@ -135,7 +135,10 @@ impl Gates {
                 admitted,
             });
         }
-        if let Some(on_open) = plan.on_open.filter(|_| !admitted) {
+        let on_open = plan.on_open.filter(|_| !admitted);
+        if let Some(on_open) =
+            on_open.filter(|on_open| !on_open.never.iter().any(|net| net.contains(&client)))
+        {
             turn.bans.push(Ban {
                 source: IpNet::from(client),
                 since: at,

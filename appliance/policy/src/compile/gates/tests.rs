@@ -4,7 +4,7 @@ use crate::{Compiled, Facts, InterfaceFact, compile, parse};
 use glacis_plan::GatePlan;
 use glacis_plan::gate::{
     Backend, Budget, Deny, Exhausted, FastPath, FastPathEstablished, FastPathSource, GateMode, GateProtocol,
-    HealthCheck, NameRoute, OnOpen, Pool, Prove, ProxyVersion, Remember,
+    HealthCheck, NameRoute, Pool, Prove, ProxyVersion, Remember,
 };
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ fn b11_with_routes_only_every_pool_is_a_routes() {
 #[test]
 fn b12_a_gate_that_detects_blocks_nobody() {
     let words = "on-open block=\"24h\"";
-    assert_eq!(gate(words).on_open, Some(OnOpen { block: Some(DAY) }));
+    assert_eq!(gate(words).on_open.unwrap().block, Some(DAY));
     let detecting = gate(&format!("mode detect; {words}"));
     assert_eq!((detecting.mode, detecting.on_open), (GateMode::Detect, None));
 }
@@ -220,8 +220,20 @@ fn a_gate_that_ignores_one_family_looks_at_the_other_and_one_that_ignores_both_i
 
 #[test]
 fn b19_a_block_may_be_for_ever() {
-    assert_eq!(gate("on-open block=\"0\"").on_open, Some(OnOpen { block: None }));
+    assert_eq!(gate("on-open block=\"0\"").on_open.unwrap().block, None);
     assert_eq!(gate("on-open block=\"87600h\"").on_open.unwrap().block, Some(87_600 * HOUR));
+}
+
+#[test]
+fn b19_administrators_and_our_own_addresses_are_never_blocked() {
+    let mut gates = gates(
+        "rules from=internet to=self { allow ssh from=admins }
+         reverse-scan shop { listen tcp=443 on=wan; backend \"10.10.0.30\"; on-open block=\"24h\" }",
+    );
+    let never = shown(&gates.pop().unwrap().on_open.unwrap().never);
+    for spared in ["198.51.100.6/31", "10.99.0.1/32", "192.0.2.1/32", "10.10.0.1/32"] {
+        assert!(never.iter().any(|net| net == spared), "{spared} is not in {never:?}");
+    }
 }
 
 #[test]

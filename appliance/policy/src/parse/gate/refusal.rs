@@ -1,12 +1,13 @@
 //! What a refused client gets, and what becomes of it: `deny status=403 notice="…"`, `on-open block="24h"`.
 
 use super::Protocol;
+use crate::model::OnOpen;
 use crate::parse::auto_block::{BLOCK, BLOCK_WANTED, limited};
 use crate::parse::decode::{Fields, Scalar};
 use crate::parse::problems::Problems;
 use crate::parse::values;
 use crate::report::Problem;
-use glacis_plan::gate::{Deny, GateProtocol, OnOpen};
+use glacis_plan::gate::{Deny, GateProtocol};
 use kdl::KdlNode;
 use std::ops::RangeInclusive;
 
