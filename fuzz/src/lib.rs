@@ -4,6 +4,7 @@
 //! far the bytes got.
 
 pub mod dhcp_script;
+pub mod gate;
 pub mod store;
 
 use glacis_control::message::StatusFeed;

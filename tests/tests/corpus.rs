@@ -109,3 +109,113 @@ fn udp_packets_are_refused_or_stay_within_bounds() {
         assert_eq!(payloads.get(name), Some(&expected), "{name} in {payloads:?}");
     }
 }
+
+#[test]
+fn proxy_headers_are_refused_or_read_the_same_again() {
+    use glacis_wire::proxy_protocol::{Parsed, ProxyHeaderError};
+    let parsed = replay("proxy_protocol", promises::gate::proxy_protocol);
+    let client = |name: &str| match parsed.get(name) {
+        Some(Ok(Parsed::Complete { header, .. })) => header.map(|header| header.source.to_string()),
+        other => panic!("{name}: {other:?}"),
+    };
+    for (name, source) in [
+        ("haproxy-v1-ipv4", Some("127.0.0.1:39286")),
+        ("haproxy-v2-extensions-ipv6", Some("[::1]:33926")),
+        ("v1-mapped", Some("192.0.2.1:40000")),
+        ("v1-longest", None),
+        ("v2-local-addresses", None),
+        ("v2-unspecified", None),
+    ] {
+        assert_eq!(client(name).as_deref(), source, "{name}");
+    }
+    for (name, expected) in [
+        ("v1-cut", Ok(Parsed::Incomplete)),
+        ("v1-endless", Err(ProxyHeaderError::LineTooLong)),
+        ("v2-unix", Err(ProxyHeaderError::UnsupportedFamily(0x31))),
+        ("v2-extension-beyond", Err(ProxyHeaderError::ExtensionTooLong)),
+        ("v2-wrong-checksum", Err(ProxyHeaderError::Checksum)),
+    ] {
+        assert_eq!(parsed.get(name), Some(&expected), "{name}");
+    }
+}
+
+#[test]
+fn hellos_of_tls_clients_are_refused_or_name_a_server() {
+    use glacis_wire::client_hello::{ClientHelloError, Hello};
+    let hellos = replay("client_hello", promises::gate::client_hello);
+    for (name, server) in [
+        ("chromium", Some("www.example.org")),
+        ("openssl-split", Some("split.example.org")),
+        ("records-of-two", Some("a.example")),
+        ("grease", Some("a.example")),
+        ("openssl-no-name", None),
+        ("no-extensions", None),
+        ("address", None),
+    ] {
+        let expected = Hello::Complete { server_name: server.map(str::to_owned) };
+        assert_eq!(hellos.get(name), Some(&Ok(expected)), "{name}");
+    }
+    for (name, error) in [
+        ("two-names", ClientHelloError::WrongServerName),
+        ("twice", ClientHelloError::DuplicateExtension(0)),
+        ("records-of-one", ClientHelloError::TooManyRecords),
+        ("empty-record", ClientHelloError::WrongRecord(0)),
+        ("not-alone", ClientHelloError::NotAlone),
+        ("ssl2", ClientHelloError::NotTls),
+    ] {
+        assert_eq!(hellos.get(name), Some(&Err(error)), "{name}");
+    }
+}
+
+#[test]
+fn tokens_are_found_where_they_are() {
+    use glacis_wire::token::Found;
+    let found = replay("token", promises::gate::token);
+    for name in ["line", "get", "absolute", "ipv6"] {
+        assert!(matches!(found.get(name), Some(Found::Token(_))), "{name} in {found:?}");
+    }
+    for name in ["upper-case", "digits", "query", "long-host", "no-host", "tls", "carriage-return"] {
+        assert_eq!(found.get(name), Some(&Found::No), "{name} in {found:?}");
+    }
+    assert_eq!(found.get("cut"), Some(&Found::Incomplete), "{found:?}");
+}
+
+#[test]
+fn answers_of_ports_bring_the_token_or_the_end() {
+    let steps = replay("proxy_speech", promises::gate::proxy_speech);
+    for (name, expected) in [
+        ("connect", &["token", "wait"][..]),
+        ("connect-interim", &["wait", "token"]),
+        ("connect-refused", &["over", "over"]),
+        ("get", &["over"]),
+        ("get-interim", &["wait", "over"]),
+        ("socks4", &["token"]),
+        ("socks4-refused", &["over"]),
+        ("socks4-ipv6", &[]),
+        ("socks5", &["ask", "token"]),
+        ("socks5-ipv6", &["wait", "ask", "wait", "token"]),
+        ("socks5-early", &["over"]),
+        ("ssh", &["over"]),
+        ("silent", &["wait", "wait"]),
+    ] {
+        assert_eq!(steps.get(name).map(Vec::as_slice), Some(expected), "{name} in {steps:?}");
+    }
+}
+
+#[test]
+fn refused_requests_are_known_and_their_text_stays_text() {
+    use glacis_wire::denial::{Body, Head};
+    let heads = replay("denial", promises::gate::denial);
+    for (name, expected) in [
+        ("get", Head::Complete(Body::Sent)),
+        ("head", Head::Complete(Body::LeftOut)),
+        ("long", Head::Complete(Body::LeftOut)),
+        ("many-headers", Head::Complete(Body::Sent)),
+        ("cut", Head::Incomplete),
+        ("long-path", Head::NotHttp),
+        ("http2", Head::NotHttp),
+        ("tls", Head::NotHttp),
+    ] {
+        assert_eq!(heads.get(name), Some(&expected), "{name} in {heads:?}");
+    }
+}
