@@ -1,5 +1,6 @@
 //! Connections to servers, and what clients said before there was one.
 
+use crate::direction::receive;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use std::io;
@@ -27,12 +28,19 @@ pub async fn connect_to_speak(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// Takes what a client has said by now, as first bytes for [`relay`](crate::relay()); does not wait.
 ///
-/// The runtime need not have heard of the socket yet. An end or an error is left for the relay to meet.
-pub fn take_said(client: &TcpStream, first: &mut Vec<u8>) {
+/// The runtime need not have heard of the socket yet. The client's end is left for the relay to meet.
+pub fn take_said(client: &TcpStream, first: &mut Vec<u8>) -> io::Result<()> {
     let mut said = [0; SAID_BYTES_MAX];
-    if let Ok((_, count)) = rustix::net::recv(client, &mut said[..], RecvFlags::DONTWAIT) {
-        first.extend_from_slice(&said[..count]);
-    }
+    let count = match receive(client, &mut said)? {
+        Some(count) => count,
+        None => match rustix::net::recv(client, &mut said[..], RecvFlags::DONTWAIT) {
+            Ok((_, count)) => count,
+            Err(Errno::AGAIN) => 0,
+            Err(errno) => return Err(errno.into()),
+        },
+    };
+    first.extend_from_slice(&said[..count]);
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -267,7 +267,8 @@ fn send(to: &TcpStream, bytes: &[u8], more: SendFlags) -> io::Result<usize> {
     Ok(rustix::net::send(to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more)?)
 }
 
-fn receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+/// Bytes received, 0 at the sender's end, or `None` when the runtime has not heard of any.
+pub(crate) fn receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let wanted = buffer.len();
     transfer(from, Interest::READABLE, wanted, || Ok(rustix::net::recv(from, buffer, RecvFlags::DONTWAIT)?.1))
 }

@@ -48,7 +48,7 @@ fn what_a_client_said_before_travels_with_the_connection() {
         runtime().block_on(async {
             let client = tokio_stream(client);
             let mut first = b"header ".to_vec();
-            take_said(&client, &mut first);
+            take_said(&client, &mut first).unwrap();
             assert_eq!(first, b"header ping");
             let server = connect_to_speak(address).await.unwrap();
             relay(client, server, &Settings::default(), first, &Tally::new()).await
@@ -74,7 +74,19 @@ fn a_client_that_said_nothing_is_not_waited_for() {
     let (_visitor, client) = pair();
     runtime().block_on(async {
         let mut first = Vec::new();
-        take_said(&tokio_stream(client), &mut first);
+        take_said(&tokio_stream(client), &mut first).unwrap();
         assert!(first.is_empty());
+    });
+}
+
+#[test]
+fn a_client_that_was_reset_is_told() {
+    let (visitor, client) = pair();
+    rig::reset(visitor);
+    thread::sleep(Duration::from_millis(20));
+    runtime().block_on(async {
+        let mut first = Vec::new();
+        let error = take_said(&tokio_stream(client), &mut first).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     });
 }
