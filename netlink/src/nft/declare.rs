@@ -5,6 +5,7 @@ use super::buffer::Buffer;
 use super::elements::Layout;
 use super::error::EncodeError;
 use super::statement::{put_counter, put_limit, put_quota, put_synproxy};
+use super::typeof_set;
 use super::types::Order;
 use super::uapi::{
     NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_NETDEV, NFT_DATA_VERDICT, NFT_FLOWTABLE_COUNTER,
@@ -263,10 +264,21 @@ fn set_userdata(set: &SetDeclaration<'_>) -> Result<Vec<u8>, EncodeError> {
     if set.auto_merge {
         word(udata::SET_MERGE, 1);
     }
+    put_typeof(&mut bytes, set.layout);
     if let Some(comment) = set.comment {
         bytes.extend(comment_bytes(udata::SET_COMMENT, comment)?);
     }
     Ok(bytes)
+}
+
+fn put_typeof(bytes: &mut Vec<u8>, layout: &Layout) {
+    let types = [(udata::SET_KEY_TYPEOF, Some(&layout.key)), (udata::SET_DATA_TYPEOF, layout.data.as_ref())];
+    let types = types.map(|(tag, type_)| Some((tag, type_?)));
+    if types.iter().flatten().any(|(_, type_)| typeof_set::is_needed(type_)) {
+        bytes.extend(
+            types.iter().flatten().filter_map(|(tag, type_)| typeof_set::tagged(*tag, type_)).flatten(),
+        );
+    }
 }
 
 pub const fn object_number(kind: &ObjectKind) -> u32 {

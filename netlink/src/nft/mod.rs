@@ -9,6 +9,7 @@
 //! | `buffer`, `uapi` | messages and attributes, and their numbers |
 //! | `batch`, `encode` | one transaction as bytes, step by step |
 //! | `declare`, `elements` | tables, chains, sets, objects; elements in as many messages as they need |
+//! | `typeof_set` | what nft needs to list sets of integers |
 //! | `types`, `expression`, `statement` | values, and rules as programs of the kernel's register machine |
 //! | `socket`, `connection` | the conversation |
 //! | `read`, `read_elements`, `verify` | what is there, and whether it is what was asked for |
@@ -25,6 +26,7 @@ mod read;
 mod read_elements;
 mod socket;
 mod statement;
+mod typeof_set;
 mod types;
 mod uapi;
 mod verify;

@@ -204,6 +204,8 @@ pub mod udata {
     pub const SET_KEY_ORDER: u8 = 0;
     pub const SET_DATA_ORDER: u8 = 1;
     pub const SET_MERGE: u8 = 2;
+    pub const SET_KEY_TYPEOF: u8 = 3;
+    pub const SET_DATA_TYPEOF: u8 = 4;
     pub const SET_COMMENT: u8 = 7;
     /// `enum byteorder` of nft.
     pub const ORDER_NONE: u32 = 0;
