@@ -33,6 +33,16 @@ fn the_drop_all_ruleset_loads_as_nft_loads_it() {
     agree(&ruleset, &text::render(&ruleset));
 }
 
+/// The committed text of the golden plan stands for the handwritten one.
+#[test]
+fn gates_load_as_nft_loads_them() {
+    let case = concat!(env!("CARGO_MANIFEST_DIR"), "/plan/gates");
+    let policy = glacis_policy::parse("policy.kdl", &std::fs::read(format!("{case}/policy.kdl")).unwrap());
+    let policy = policy.unwrap_or_else(|report| panic!("{report}"));
+    let compiled = glacis_policy::compile(&policy, &glacis_policy::Facts::default()).unwrap();
+    agree(&compiled.plan.ruleset, &std::fs::read_to_string(format!("{case}/ruleset.nft")).unwrap());
+}
+
 /// Loads the ruleset by our encoder, by `nft -f` of our text, and by `nft -f` of the handwritten text.
 fn agree(ruleset: &Ruleset, handwritten: &str) {
     let (ours, rendered, reference) =

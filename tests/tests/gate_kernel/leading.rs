@@ -140,11 +140,10 @@ fn b20_a_full_set_still_takes_clients_that_it_holds_and_lets_them_go() {
         .collect();
     let fill = fill_clients_ops(&scene.gate(), &many);
     scene.commit(&fill);
-    let set = scene.gate().clients_set(NfProto::Ipv4);
-    assert_eq!(scene.admitted(&set), FAST_PATH_CLIENTS_MAX as usize);
+    assert_eq!(scene.admitted(NfProto::Ipv4), FAST_PATH_CLIENTS_MAX as usize);
     // All at once again, as after a start; and one after the other.
     scene.commit(&fill);
-    assert_eq!(scene.admitted(&set), FAST_PATH_CLIENTS_MAX as usize);
+    assert_eq!(scene.admitted(NfProto::Ipv4), FAST_PATH_CLIENTS_MAX as usize);
     for n in 0..CLIENTS_PER_TRANSACTION_MAX {
         let client = Ipv4Addr::from(0x0b00_0000 + n).to_string();
         if n % 1024 == 0 {
@@ -153,5 +152,5 @@ fn b20_a_full_set_still_takes_clients_that_it_holds_and_lets_them_go() {
     }
     scene.forget("11.0.0.1");
     scene.forget("12.0.0.1");
-    assert_eq!(scene.admitted(&set), FAST_PATH_CLIENTS_MAX as usize - 1);
+    assert_eq!(scene.admitted(NfProto::Ipv4), FAST_PATH_CLIENTS_MAX as usize - 1);
 }

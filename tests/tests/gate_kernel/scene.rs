@@ -9,7 +9,7 @@ use glacis_netlink::nft::{Connection, Count};
 use glacis_plan::closed::{TABLE, TABLE_FAMILY};
 use glacis_plan::gate::Backend;
 use glacis_plan::gate_elements::{backends_ops, clients_ops, remove_client_ops};
-use glacis_plan::nft::{Name, Op, between};
+use glacis_plan::nft::{Name, NfProto, Op, between};
 use glacis_plan::{GatePlan, Plan};
 use glacis_policy::{Facts, compile, parse};
 use glacis_tests::netns::Namespace;
@@ -161,8 +161,11 @@ impl Scene {
         self.counted(&self.gate().led_counter()).packets
     }
 
-    pub fn admitted(&mut self, set: &Name) -> usize {
-        self.nft.element_count(TABLE_FAMILY, &TABLE, set).unwrap()
+    /// How many clients the kernel admits, of one family.
+    pub fn admitted(&mut self, family: NfProto) -> usize {
+        let name = self.gate().clients_set(family);
+        let set = self.plan.ruleset.tables[0].set(&name).unwrap();
+        self.nft.set_elements(TABLE_FAMILY, &TABLE, set).unwrap().len()
     }
 
     /// Opens a connection from an address of the client; who answers says so in the first line.
