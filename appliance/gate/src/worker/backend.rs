@@ -179,7 +179,11 @@ impl Balance {
 
     /// `None`: nobody who was not `tried` is in service.
     pub fn choose(&self, tried: &[SocketAddr]) -> Option<&Member> {
-        let begin = self.next.fetch_add(1, Ordering::Relaxed);
+        // A second try takes nobody's turn: a backend that fails does not shift all others'.
+        let begin = match tried {
+            [] => self.next.fetch_add(1, Ordering::Relaxed),
+            _ => self.next.load(Ordering::Relaxed),
+        };
         let mut best: Option<(&Member, u64)> = None;
         for turn in 0..self.turns.len() {
             let member = &self.members[usize::from(self.turns[(begin + turn) % self.turns.len()])];

@@ -19,7 +19,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -239,7 +238,7 @@ fn claim(shared: &Shared, bytes: &[u8]) -> Option<Carries> {
 /// address. Nobody is looked at, and nobody waits, while no proof is under way.
 async fn brings_proof(lane: &Lane, client: &TcpStream) -> Result<bool, GateCounter> {
     // Of TLS, the first message is read all the same, and a proof is none.
-    if lane.gate.plan.protocol == GateProtocol::Tls || lane.shared.asking.load(Ordering::Relaxed) == 0 {
+    if lane.gate.plan.protocol == GateProtocol::Tls || lane.shared.proofs.in_flight() == 0 {
         return Ok(false);
     }
     let patience = FIRST_BYTES_WAIT.min(lane.gate.plan.timeout);

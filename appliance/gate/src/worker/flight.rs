@@ -170,13 +170,9 @@ async fn fly(lane: &Lane, subject: Subject, known: Option<ClientRecord>, missing
 /// Looks at these ports of a client, and tells nobody.
 pub async fn look(lane: &Lane, subject: Subject, ports: &[u16]) -> Seen {
     let (plan, shared) = (&lane.gate.plan, &lane.shared);
-    let _asking;
     let stop = match plan.prove {
         Prove::Open => Stop::Open,
-        Prove::Proxy => {
-            _asking = Slot::take(&shared.asking, usize::MAX);
-            Stop::Proxy { proofs: &shared.proofs, target: subject.reached }
-        }
+        Prove::Proxy => Stop::Proxy { proofs: &shared.proofs, target: subject.reached },
     };
     let look = Look { client: subject.client, scope: subject.scope, ports, timeout: plan.timeout, stop };
     glacis_probe::look(look).await

@@ -12,6 +12,7 @@ use glacis_control::gate::ClientRecord;
 use glacis_plan::GatePlan;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -47,16 +48,29 @@ pub async fn follow(feed: std::os::unix::net::UnixStream) -> Result<(), WorkerEr
                         break Err(error);
                     }
                 }
-                Err(FeedError::Ended) => break Ok(()),
+                Err(error) if has_ended(&error) => break Ok(()),
                 Err(error) => break Err(error.into()),
             },
             _ = tick.tick() => link.tick(),
             () = shared.backends_changed.notified() => link.tell_backends(),
-            // Both sides of the feed end together; then this one tells first.
-            Ok(Err(error)) = &mut writing => break Err(error.into()),
+            Ok(Err(error)) = &mut writing => {
+                break if has_ended(&error) { Ok(()) } else { Err(error.into()) };
+            }
         }
     };
     link.end().and(result)
+}
+
+/// Whether the core has gone, perhaps with messages that it had not read.
+fn has_ended(error: &FeedError) -> bool {
+    let gone = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    };
+    match error {
+        FeedError::Ended => true,
+        FeedError::Read(error) | FeedError::Write(error) => gone(error),
+        _ => false,
+    }
 }
 
 async fn write(feed: Rc<UnixStream>, mut messages: mpsc::Receiver<FromWorker>) -> Result<(), FeedError> {

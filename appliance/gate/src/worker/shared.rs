@@ -30,8 +30,6 @@ pub struct Shared {
     book: RwLock<Book>,
     pub flights: Flights,
     pub proofs: Proofs,
-    /// Looks under way that ask ports to prove themselves.
-    pub asking: Arc<AtomicUsize>,
     connections: Arc<AtomicUsize>,
     connections_max: usize,
     waiting: Arc<AtomicUsize>,
@@ -51,7 +49,6 @@ impl Shared {
             book: RwLock::default(),
             flights: Flights::default(),
             proofs: Proofs::new(),
-            asking: Arc::default(),
             connections: Arc::default(),
             connections_max: usize::try_from(usable / DESCRIPTORS_PER_CONNECTION).unwrap_or(usize::MAX),
             waiting: Arc::default(),

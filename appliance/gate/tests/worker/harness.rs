@@ -7,6 +7,7 @@ use glacis_plan::GatePlan;
 use glacis_plan::gate::{Backend, Budget, Deny, Exhausted, GateMode, GateProtocol, Pool, Prove, Remember};
 use ipnet::IpNet;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::{Resource, Rlimit};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,6 +32,9 @@ pub const CLIENT6: &str = "2001:db8:7::7";
 /// Runs a test on a thread and a runtime of its own, in a network of its own: 192.0.2.0/24, 203.0.113.0/24,
 /// 198.18.0.0/15 and the IPv6 addresses above are this host's, as the kernel sees it.
 pub fn alone<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let most = Rlimit { current: maximum, maximum };
+    rustix::process::setrlimit(Resource::Nofile, most).expect("anybody may take the most");
     let thread = std::thread::spawn(move || {
         // SAFETY: `unshare` of the network changes only this thread and those that it starts.
         let code = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -69,7 +73,7 @@ pub fn address(text: &str) -> IpAddr {
     text.parse().expect("a test's address is one")
 }
 
-/// A gate that looks at ports 22 and 8080 within 300 ms and leads to one backend on port 9000.
+/// A gate that looks at ports 22 and 8080 within a second and leads to one backend on port 9000.
 pub fn gate(name: &str, port: u16) -> GatePlan {
     GatePlan {
         name: name.to_owned(),
@@ -84,7 +88,7 @@ pub fn gate(name: &str, port: u16) -> GatePlan {
         health: None,
         idle: Duration::from_secs(600),
         ports: vec![22, 8080],
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_secs(1),
         prove: Prove::Open,
         mode: GateMode::Enforce,
         budget: Budget { in_flight: 200, per_second: 50, then: Exhausted::Refuse },
@@ -220,9 +224,17 @@ impl Core {
         self.status_with(gate, |status| counted(status, counter) == wanted).await
     }
 
-    pub async fn learn(&self, client: &str, findings: &[Finding]) {
+    pub async fn learn(&mut self, client: &str, findings: &[Finding]) {
         let record = ClientRecord { client: address(client), seen: now(), findings: findings.to_vec() };
         self.tell(&ToWorker::Learn { records: vec![record] }).await;
+        self.heard().await;
+    }
+
+    /// Waits until the worker has done all that it was told.
+    pub async fn heard(&mut self) {
+        self.tell(&ToWorker::Test { id: u64::MAX, gate: String::new(), client: address(CLIENT4) }).await;
+        self.wait_for(|message| matches!(message, FromWorker::Tested { id: u64::MAX, .. }).then_some(()))
+            .await;
     }
 
     /// Ends the feed; the worker has to end by itself.
@@ -280,10 +292,10 @@ pub async fn try_connect(from: &str, port: u16) -> io::Result<TcpStream> {
     socket.connect((to, port).into()).await
 }
 
-/// Says something and expects it back, behind the name of the backend that echoes.
+/// Says something and expects it back; the first time behind the name of the backend that echoes, then without.
 pub async fn assert_echoed_by(client: &mut TcpStream, backend: &str, text: &str) {
     client.write_all(text.as_bytes()).await.expect("the gate takes bytes");
-    let expected = format!("{backend}:{text}");
+    let expected = if backend.is_empty() { text.to_owned() } else { format!("{backend}:{text}") };
     let mut answer = vec![0; expected.len()];
     let read = timeout(SOON, client.read_exact(&mut answer)).await.expect("an answer comes");
     read.expect("an answer comes whole");
@@ -295,6 +307,14 @@ pub async fn assert_closed(client: &mut TcpStream) {
     let mut rest = Vec::new();
     let read = timeout(SOON, client.read_to_end(&mut rest)).await.expect("the connection ends");
     read.expect("the connection ends without a reset");
+    assert_eq!(String::from_utf8_lossy(&rest), "");
+}
+
+/// Expects the end of the connection, with a reset or without, and without a byte before.
+pub async fn assert_gone(client: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // Either is an end.
+    let _ = timeout(SOON, client.read_to_end(&mut rest)).await.expect("the connection ends");
     assert_eq!(String::from_utf8_lossy(&rest), "");
 }
 

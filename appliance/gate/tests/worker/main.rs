@@ -2,5 +2,12 @@
 //!
 //! Each test has a network namespace of its own, so it needs root.
 
+mod backends;
+mod bounds;
+mod clients;
+mod fronts;
 mod harness;
+mod proxies;
+mod reconfigure;
+mod tls;
 mod verdicts;
