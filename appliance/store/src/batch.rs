@@ -1,7 +1,7 @@
 //! What is committed together.
 
 use crate::layout::{ScanKey, Tally};
-use crate::writer::{COMMIT_HITS, COMMIT_PORTS, COMMIT_SOURCES};
+use crate::queue::{COMMIT_HITS, COMMIT_PORTS, COMMIT_SOURCES};
 use glacis_control::gate::ClientRecord;
 use glacis_control::{Ban, Event, EventKind, Offences, ScanHit, UnixMillis};
 use ipnet::IpNet;

@@ -22,6 +22,7 @@ mod environment;
 mod error;
 pub mod layout;
 mod query;
+mod queue;
 mod reader;
 mod retention;
 mod rollup;
@@ -34,12 +35,12 @@ mod writer;
 pub use batch::{Applied, BanChange, Batch, OffenceChange};
 pub use clients::CLIENTS_MAX;
 pub use error::StoreError;
+pub use queue::{
+    Acknowledge, COMMIT_CLIENTS, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_CLIENTS_MAX, QUEUE_HITS_MAX,
+};
 pub use reader::{StoreReader, Totals};
 pub use store::{Locate, RETENTION_DEFAULT, Store};
-pub use writer::{
-    Acknowledge, COMMIT_CLIENTS, COMMIT_HITS, COMMIT_INTERVAL, QUEUE_CLIENTS_MAX, QUEUE_HITS_MAX, QueueFull,
-    Writer, WriterHandle,
-};
+pub use writer::{QueueFull, Writer, WriterHandle};
 
 /// Kept free of scans, in bytes, so that a store full of them still takes bans and can delete.
 pub const RESERVE_BYTES: usize = 8 << 20;
