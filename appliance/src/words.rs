@@ -1,5 +1,6 @@
-//! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans and happenings.
+//! What a person reads on the page and in the terminal: times, spans, sizes, counts, bans, clients and happenings.
 
+use glacis_control::gate::{ClientRecord, Finding, GateStatus, Histogram};
 use glacis_control::scan_query::Distinct;
 use glacis_control::{BanReason, Day, EventKind, Evidence, PortOutcome, UnixMillis};
 use ipnet::IpNet;
@@ -23,6 +24,22 @@ pub fn span(span: Duration) -> String {
         MINUTE..HOUR => format!("{} min", seconds / MINUTE),
         HOUR..DAY => pair(HOUR, "h", MINUTE, "min"),
         _ => pair(DAY, "d", HOUR, "h"),
+    }
+}
+
+/// A short span to three digits: `85 µs`, `12.3 ms`, `1.52 s`.
+pub fn brief(span: Duration) -> String {
+    let micros = span.as_micros();
+    let (unit, name) = match micros {
+        0..1_000 => return format!("{micros} µs"),
+        1_000..1_000_000 => (1_000, "ms"),
+        _ => (1_000_000, "s"),
+    };
+    let (whole, hundredths) = (micros / unit, micros % unit * 100 / unit);
+    match (whole, hundredths) {
+        (_, 0) | (100.., _) => format!("{whole} {name}"),
+        (10.., _) => format!("{whole}.{} {name}", hundredths / 10),
+        _ => format!("{whole}.{hundredths:02} {name}"),
     }
 }
 
@@ -125,6 +142,86 @@ pub const fn open_port(outcome: PortOutcome) -> &'static str {
         PortOutcome::HttpProxy => "an open HTTP proxy",
         PortOutcome::Socks4Proxy => "an open SOCKS4 proxy",
         PortOutcome::Socks5Proxy => "an open SOCKS5 proxy",
+    }
+}
+
+/// What a gate counted under a name; 0 where it counts no such thing.
+pub fn gate_count(gate: &GateStatus, name: &str) -> u64 {
+    gate.counters.iter().find(|(counted, _)| counted == name).map_or(0, |(_, count)| *count)
+}
+
+/// So many percent of the observations are no longer: `≤ 25 ms`; `None` without an observation.
+pub fn quantile(histogram: &Histogram, percent: u64) -> Option<String> {
+    let wanted = (histogram.count() * percent).div_ceil(100);
+    let mut seen = 0;
+    let place = histogram.counts.iter().position(|count| {
+        seen += count;
+        *count > 0 && seen >= wanted
+    })?;
+    let bound = |place: usize| brief(Duration::from_micros(Histogram::BOUNDS_MICROS[place]));
+    let last = Histogram::BOUNDS_MICROS.len();
+    Some(if place == last { format!("> {}", bound(last - 1)) } else { format!("≤ {}", bound(place)) })
+}
+
+/// What everything that is known of a client comes to. A gate judges by its own ports and its own proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientVerdict {
+    /// A port is open; a proxy, or nobody asked.
+    Open,
+    /// A port is open, and what is behind it is no proxy: gates that want one proven admit the client.
+    NoProxy,
+    Clean,
+}
+
+impl ClientVerdict {
+    pub const ALL: [Self; 3] = [Self::Open, Self::NoProxy, Self::Clean];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::NoProxy => "no proxy",
+            Self::Clean => "clean",
+        }
+    }
+}
+
+/// A client's record in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    pub verdict: ClientVerdict,
+    /// The open port that says most: a proxy, then one that nobody asked, then another; of equals the lowest.
+    pub proof: Option<Finding>,
+    /// Until the proof ends; without one, until the first port is unknown again.
+    pub until: UnixMillis,
+    pub ports: u32,
+}
+
+impl Known {
+    pub fn of(record: &ClientRecord) -> Self {
+        let weight = |finding: &&Finding| match finding.outcome {
+            outcome if outcome.is_proxy() => 2,
+            PortOutcome::Open => 1,
+            _ => 0,
+        };
+        let open = record.findings.iter().filter(|finding| finding.outcome.is_open());
+        // Of equals the last one is taken.
+        let proof = open.rev().max_by_key(weight).copied();
+        let verdict = match proof.map(|proof| proof.outcome) {
+            None => ClientVerdict::Clean,
+            Some(PortOutcome::Service) => ClientVerdict::NoProxy,
+            Some(_) => ClientVerdict::Open,
+        };
+        let first = record.findings.iter().map(|finding| finding.until).min();
+        let until = proof.map(|proof| proof.until).or(first).unwrap_or(record.seen);
+        Self { verdict, proof, until, ports: record.findings.len() as u32 }
+    }
+
+    /// `port 3128 is an open HTTP proxy`; `6 ports, none open`.
+    pub fn evidence(&self) -> String {
+        match self.proof {
+            Some(Finding { port, outcome, .. }) => format!("port {port} is {}", open_port(outcome)),
+            None => format!("{}, none open", counted(self.ports.into(), "port", "ports")),
+        }
     }
 }
 
@@ -256,5 +353,60 @@ mod tests {
     fn single_addresses_lose_their_prefix_length() {
         assert_eq!(source("203.0.113.9/32".parse().unwrap()), "203.0.113.9");
         assert_eq!(source("2001:db8::/64".parse().unwrap()), "2001:db8::/64");
+    }
+
+    #[test]
+    fn short_spans_have_three_digits() {
+        for (micros, text) in [
+            (0, "0 µs"),
+            (999, "999 µs"),
+            (1_000, "1 ms"),
+            (1_050, "1.05 ms"),
+            (2_500, "2.50 ms"),
+            (12_345, "12.3 ms"),
+            (250_999, "250 ms"),
+            (1_520_000, "1.52 s"),
+            (10_000_000, "10 s"),
+        ] {
+            assert_eq!(brief(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn b14_quantiles_are_bounds_that_hold() {
+        let mut histogram = Histogram::default();
+        assert_eq!(quantile(&histogram, 50), None);
+        for _ in 0..98 {
+            histogram.observe(400);
+        }
+        histogram.observe(30_000);
+        assert_eq!(quantile(&histogram, 50).as_deref(), Some("≤ 500 µs"));
+        assert_eq!(quantile(&histogram, 99).as_deref(), Some("≤ 50 ms"));
+        assert_eq!(quantile(&histogram, 98).as_deref(), Some("≤ 500 µs"));
+        histogram.observe(11_000_000);
+        assert_eq!(quantile(&histogram, 100).as_deref(), Some("> 10 s"));
+    }
+
+    #[test]
+    fn b15_a_record_is_as_bad_as_its_worst_port() {
+        use PortOutcome::{HttpProxy, Open, Refused, Service, Silent, Socks5Proxy};
+        let known = |outcomes: &[PortOutcome]| {
+            let finding = |(place, outcome): (usize, &PortOutcome)| Finding {
+                port: 80 + place as u16,
+                outcome: *outcome,
+                until: UnixMillis(100 - place as u64),
+            };
+            let findings = outcomes.iter().enumerate().map(finding).collect();
+            let client = "203.0.113.9".parse().unwrap();
+            let known = Known::of(&ClientRecord { client, seen: UnixMillis(1), findings });
+            (known.verdict.name(), known.evidence(), known.until.0)
+        };
+        assert_eq!(known(&[Refused, Silent]), ("clean", "2 ports, none open".into(), 99));
+        assert_eq!(known(&[Service, Refused]), ("no proxy", "port 80 is open, but no proxy".into(), 100));
+        assert_eq!(known(&[Service, Open, Open]), ("open", "port 81 is open".into(), 99));
+        assert_eq!(
+            known(&[Open, Service, HttpProxy, Socks5Proxy]),
+            ("open", "port 82 is an open HTTP proxy".into(), 98)
+        );
     }
 }

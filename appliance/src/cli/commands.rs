@@ -1,6 +1,7 @@
 //! What each command does.
 
 use super::client::{self, AskError};
+use super::gate::LearnError;
 use super::scans::PeriodError;
 use super::{confirm, output};
 use crate::policy_file::{self, PolicyFileError};
@@ -36,6 +37,8 @@ pub enum CommandError {
     Terminal(#[from] io::Error),
     #[error(transparent)]
     Period(#[from] PeriodError),
+    #[error(transparent)]
+    Learn(#[from] LearnError),
     #[error(
         "this asks first, and nobody can be asked without a terminal; to do it all the same, add {instead}"
     )]

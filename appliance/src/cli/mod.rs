@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod confirm;
 mod duration;
+mod gate;
 mod output;
 mod scans;
 mod table;
@@ -101,6 +102,9 @@ enum Command {
     },
     /// Show what was scanned and by whom. Alone: the summary of the last 7 days.
     Scans(scans::Scans),
+    /// Show what reverse-scan gates do, and what they know of clients.
+    #[command(subcommand)]
+    Gate(gate::Gate),
     /// Build bootable images.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -169,6 +173,7 @@ pub fn main() -> ExitCode {
         }
         Command::Unblock { source, daemon } => commands::unblock(&daemon.socket, source),
         Command::Scans(question) => scans::run(question),
+        Command::Gate(question) => gate::run(question),
         Command::Image(ImageCommand::Build { policy, output, binary, cmdline }) => {
             commands::build_image(&policy, &output, binary, &cmdline)
         }

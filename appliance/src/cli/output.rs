@@ -62,6 +62,18 @@ pub fn status(report: &StatusReport) {
     }
     scan_details(&report.scan);
     println!("blocked     {} sources", report.bans_active);
+    for gate in &report.gates {
+        let down = gate.backends.iter().filter(|backend| backend.down.is_some()).count();
+        let down = if down > 0 {
+            format!(", {down} of {} backends DOWN", gate.backends.len())
+        } else {
+            String::new()
+        };
+        println!(
+            "gate        {} on port {}, {}: {} relayed, {} waiting{down}",
+            gate.name, gate.port, gate.mode, gate.relaying, gate.waiting
+        );
+    }
     println!(
         "store       {} records, {} KiB of {} MiB, {} dropped",
         report.store.scan_records,

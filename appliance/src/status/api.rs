@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use glacis_control::gate::{ClientRecord, GateStatus};
 use glacis_control::scan_query::{DayRange, ScanRow, TrendDay};
 use glacis_control::{Ban, Day, Event, StatusReport};
 use serde::Serialize;
@@ -88,6 +89,36 @@ struct Events<'a> {
 #[derive(Serialize)]
 struct Trend<'a> {
     days: &'a [TrendDay],
+}
+
+#[derive(Serialize)]
+struct Gates<'a> {
+    gates: &'a [GateStatus],
+    /// Clients that gates know.
+    clients: u64,
+}
+
+#[derive(Serialize)]
+struct Clients<'a> {
+    clients: &'a [ClientRecord],
+}
+
+pub async fn gates(State(shared): State<Shared>, uri: Uri) -> Reply {
+    Query::of(&uri)?.finish()?;
+    Ok(match shared.latest.get().as_deref() {
+        Some(Snapshot { report, .. }) => {
+            Json(Gates { gates: &report.gates, clients: report.gate_clients }).into_response()
+        }
+        None => failed(StatusCode::SERVICE_UNAVAILABLE, "the core has not reported yet"),
+    })
+}
+
+pub async fn gate_clients(State(shared): State<Shared>, uri: Uri) -> Reply {
+    let mut query = Query::of(&uri)?;
+    let (within, limit) = (query.within()?, query.limit(ROWS_MAX, ROWS_MAX)?);
+    query.finish()?;
+    let clients = shared.records.client_records(within, limit as usize, feed::now())?;
+    Ok(Json(Clients { clients: &clients }).into_response())
 }
 
 pub async fn newest_scans(State(shared): State<Shared>, uri: Uri) -> Reply {

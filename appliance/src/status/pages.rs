@@ -1,9 +1,9 @@
 //! The HTML endpoints: each reads the question, gathers the answers and has them rendered.
 
 use super::feed::{self, Snapshot};
-use super::page::{self, BansPage, LogPage, Overview, Part, RecordsPage, Slice, Topic, View};
+use super::page::{self, BansPage, GatesPage, LogPage, Overview, Part, RecordsPage, Slice, Topic, View};
 use super::query::{BadQuery, Period, Query};
-use super::records::{BANS_MAX, EVENTS_MAX, PageQuestion, Unavailable};
+use super::records::{BANS_MAX, CLIENTS_MAX, ClientQuestion, EVENTS_MAX, PageQuestion, Unavailable};
 use super::routes::Shared;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -43,6 +43,14 @@ pub async fn bans(State(shared): State<Shared>, uri: Uri) -> Response {
     let parse = |query: &mut Query, _| slice(query, BANS_MAX);
     show(&shared, &uri, parse, |view, slice| {
         BansPage { view, slice, recent: shared.records.recent(view.now) }.render()
+    })
+}
+
+pub async fn gates(State(shared): State<Shared>, uri: Uri) -> Response {
+    let parse = |query: &mut Query, _| Ok((query.clients()?, slice(query, CLIENTS_MAX)?));
+    show(&shared, &uri, parse, |view, (question, slice)| {
+        let clients = shared.records.clients(question.clone(), view.now);
+        GatesPage { view, slice, question, clients }.render()
     })
 }
 
@@ -105,6 +113,8 @@ pub enum Live {
     Overview(Period),
     /// The first page.
     Bans,
+    /// The first page, of every client.
+    Gates,
     /// The first page, of every topic.
     Log,
 }
@@ -116,13 +126,20 @@ impl Live {
         enum Name {
             Overview,
             Bans,
+            Gates,
             Log,
         }
-        let names = [("overview", Name::Overview), ("bans", Name::Bans), ("events", Name::Log)];
+        let names = [
+            ("overview", Name::Overview),
+            ("bans", Name::Bans),
+            ("gates", Name::Gates),
+            ("events", Name::Log),
+        ];
         Ok(match query.word("parts", &names)? {
             None => None,
             Some(Name::Overview) => Some(Self::Overview(query.period(Day::of(feed::now()))?)),
             Some(Name::Bans) => Some(Self::Bans),
+            Some(Name::Gates) => Some(Self::Gates),
             Some(Name::Log) => Some(Self::Log),
         })
     }
@@ -134,6 +151,11 @@ impl Live {
         match self {
             Self::Overview(period) => gather(shared, view, period.as_of(Day::of(now))).parts().into(),
             Self::Bans => BansPage { view, slice, recent: recent() }.parts().into(),
+            Self::Gates => {
+                let question = ClientQuestion::default();
+                let clients = shared.records.clients(question.clone(), now);
+                GatesPage { view, slice, question, clients }.parts().into()
+            }
             Self::Log => LogPage { view, slice, topic: Topic::All, recent: recent() }.parts().into(),
         }
     }

@@ -1,10 +1,13 @@
 //! What a visitor asks for: the part of the address behind the question mark, parsed and bounded.
 
+use super::records::ClientQuestion;
 use crate::days;
-use crate::words;
+use crate::words::{self, ClientVerdict};
 use axum::http::Uri;
 use glacis_control::scan_query::{DAYS_MAX, DayRange, PAGE_SIZES, ScanFilter};
 use glacis_control::{Day, Protocol};
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 /// The range that is shown when none is asked for.
@@ -137,6 +140,22 @@ impl Query {
         })
     }
 
+    /// `address` and `verdict`.
+    pub fn clients(&mut self) -> Result<ClientQuestion, BadQuery> {
+        let address = self.take("address", address_part)?.unwrap_or_default();
+        Ok(ClientQuestion { address, verdict: self.word("verdict", &VERDICTS)? })
+    }
+
+    /// `within`: a network, or one address.
+    pub fn within(&mut self) -> Result<Option<IpNet>, BadQuery> {
+        self.take("within", |text| {
+            let one = text.parse::<IpAddr>().map(IpNet::from);
+            one.or_else(|_| text.parse::<IpNet>())
+                .map(|net| net.trunc())
+                .map_err(|_| "must be an address, or a network such as 203.0.113.0/24".into())
+        })
+    }
+
     /// `after`: the cursor of the page before.
     pub fn after(&mut self) -> Result<Option<String>, BadQuery> {
         self.take("after", text(CURSOR_CHARS_MAX))
@@ -146,6 +165,10 @@ impl Query {
 /// Protocols by their names.
 pub const PROTOCOLS: [(&str, Protocol); 3] =
     [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
+
+/// Verdicts, as in addresses.
+pub const VERDICTS: [(&str, ClientVerdict); 3] =
+    [("open", ClientVerdict::Open), ("no-proxy", ClientVerdict::NoProxy), ("clean", ClientVerdict::Clean)];
 
 fn number(range: RangeInclusive<u32>) -> impl FnOnce(&str) -> Result<u32, String> {
     move |text| {
@@ -287,6 +310,26 @@ mod tests {
         let longest = "ä".repeat(LOCATION_CHARS_MAX);
         assert!(filter(&link("", &[("location", longest.clone())])[1..]).is_ok());
         assert!(filter(&link("", &[("location", longest + "b")])[1..]).is_err());
+    }
+
+    #[test]
+    fn b15_questions_about_clients_are_parsed_and_bounded() {
+        let clients = |text: &str| query(text).clients();
+        assert_eq!(clients("address=&verdict="), Ok(ClientQuestion::default()));
+        let question = clients("address=2001:DB8&verdict=no-proxy").unwrap();
+        assert_eq!((question.address.as_str(), question.verdict), ("2001:db8", Some(ClientVerdict::NoProxy)));
+        assert_eq!(link("", &question.pairs()), "?address=2001%3Adb8&verdict=no-proxy");
+        assert!(clients("address=x").is_err() && clients("verdict=denied").is_err());
+        let within = |text: &str| query(text).within();
+        assert_eq!(within(""), Ok(None));
+        for (text, net) in [
+            ("203.0.113.9", "203.0.113.9/32"),
+            ("203.0.113.9/24", "203.0.113.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(within(&format!("within={text}")), Ok(Some(net.parse().unwrap())));
+        }
+        assert!(within("within=203.0.113").is_err() && within("within=203.0.113.0/33").is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ const FRESH_FOR_FACTOR: u32 = 200;
 const SHARE: u32 = 20;
 /// Reading that may run ahead of that share, so that one visitor's page is read at once.
 const AHEAD_MAX: Duration = Duration::from_secs(1);
-/// Answers kept of one kind of question; the one asked for least recently goes first.
+/// Answers kept of one kind of question unless they are large; the one asked for least recently goes first.
 const KEPT_MAX: usize = 32;
 
 /// How much reading has run ahead of its share.
@@ -39,9 +39,9 @@ impl Ration {
     }
 }
 
-/// The newest answers to one kind of question, at most [`KEPT_MAX`].
+/// The newest answers to one kind of question, at most so many.
 #[derive(Debug)]
-pub struct Shelf<Q, A>(Mutex<Vec<Kept<Q, A>>>);
+pub struct Shelf<Q, A, const KEPT: usize = KEPT_MAX>(Mutex<Vec<Kept<Q, A>>>);
 
 #[derive(Debug)]
 struct Kept<Q, A> {
@@ -56,13 +56,13 @@ pub struct Known<A> {
     pub fresh: bool,
 }
 
-impl<Q, A> Default for Shelf<Q, A> {
+impl<Q, A, const KEPT: usize> Default for Shelf<Q, A, KEPT> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<Q: PartialEq, A> Shelf<Q, A> {
+impl<Q: PartialEq, A, const KEPT: usize> Shelf<Q, A, KEPT> {
     pub fn find(&self, question: &Q, now: Instant) -> Option<Known<A>> {
         let mut kept = self.lock();
         let index = kept.iter().position(|kept| kept.question == *question)?;
@@ -77,7 +77,7 @@ impl<Q: PartialEq, A> Shelf<Q, A> {
     pub fn put(&self, question: Q, answer: Arc<A>, now: Instant, took: Duration) {
         let mut kept = self.lock();
         kept.retain(|kept| kept.question != question);
-        if kept.len() == KEPT_MAX {
+        if kept.len() == KEPT {
             kept.remove(0);
         }
         let stale_at = now + FRESH_FOR_MIN.max(took * FRESH_FOR_FACTOR);
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn an_answer_is_fresh_for_a_second_or_two_hundred_times_its_cost() {
         let now = Instant::now();
-        let shelf = Shelf::default();
+        let shelf: Shelf<_, _> = Shelf::default();
         shelf.put("cheap", Arc::new(1), now, MILLI);
         shelf.put("dear", Arc::new(2), now, 30 * MILLI);
         let fresh = |question, after| shelf.find(&question, now + after).map(|known| known.fresh);
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_answer_asked_for_least_recently_gives_way() {
         let now = Instant::now();
-        let shelf = Shelf::default();
+        let shelf: Shelf<_, _> = Shelf::default();
         for question in 0..KEPT_MAX {
             shelf.put(question, Arc::new(()), now, MILLI);
         }

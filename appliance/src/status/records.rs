@@ -1,12 +1,17 @@
 //! Records of the store, read for all visitors together and never more often than the machine can bear.
 
+use super::query::VERDICTS;
 use super::ration::{Known, Ration, Shelf};
+use crate::words::{self, ClientVerdict};
 use crate::worker::STORE_VARIABLE;
+use glacis_control::gate::ClientRecord;
 use glacis_control::scan_query::{
     DayRange, PortTotal, ScanFilter, ScanPage, ScanRow, ScanSummary, SourceTotal, Top, TrendDay,
 };
 use glacis_control::{Ban, BanReason, Event, ScanShape, UnixMillis};
 use glacis_store::{StoreError, StoreReader};
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -17,6 +22,10 @@ pub const NEWEST_MAX: usize = 100;
 pub const EVENTS_MAX: usize = 1000;
 /// Most bans that are listed.
 pub const BANS_MAX: usize = 1000;
+/// Most clients that are listed.
+pub const CLIENTS_MAX: usize = 1000;
+/// Answers with whole client records that are kept: one may be large where a gate names many ports.
+const CLIENT_ANSWERS_KEPT: usize = 4;
 
 /// An answer, shared with everyone who asks the same.
 pub type Answer<A> = Result<Arc<A>, Unavailable>;
@@ -97,6 +106,8 @@ pub struct Records {
     sources: Shelf<(DayRange, usize), Top<SourceTotal>>,
     ports: Shelf<(DayRange, usize), Top<PortTotal>>,
     pages: Shelf<PageQuestion, ScanPage>,
+    clients: Shelf<ClientQuestion, Vec<ClientRow>>,
+    client_records: Shelf<(Option<IpNet>, usize), Vec<ClientRecord>, CLIENT_ANSWERS_KEPT>,
 }
 
 /// One page of the scan records.
@@ -105,6 +116,42 @@ pub struct PageQuestion {
     pub filter: ScanFilter,
     pub after: Option<String>,
     pub limit: u32,
+}
+
+/// Which clients are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientQuestion {
+    /// A part of the address, lower case.
+    pub address: String,
+    pub verdict: Option<ClientVerdict>,
+}
+
+impl ClientQuestion {
+    fn is_met_by(&self, record: &ClientRecord) -> bool {
+        let is_found = self.address.is_empty() || record.client.to_string().contains(&self.address);
+        is_found && self.verdict.is_none_or(|verdict| words::Known::of(record).verdict == verdict)
+    }
+
+    /// As parameters of a link that asks for the same.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let address = (!self.address.is_empty()).then(|| ("address", self.address.clone()));
+        let word = VERDICTS.into_iter().find(|(_, verdict)| Some(*verdict) == self.verdict);
+        address.into_iter().chain(word.map(|(word, _)| ("verdict", word.to_owned()))).collect()
+    }
+}
+
+/// What is known of a client, in short: a thousand of them, kept for some questions, stay small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientRow {
+    pub client: IpAddr,
+    pub seen: UnixMillis,
+    pub known: words::Known,
+}
+
+impl ClientRow {
+    pub fn of(record: &ClientRecord) -> Self {
+        Self { client: record.client, seen: record.seen, known: words::Known::of(record) }
+    }
 }
 
 impl Records {
@@ -133,6 +180,8 @@ impl Records {
             sources: Shelf::default(),
             ports: Shelf::default(),
             pages: Shelf::default(),
+            clients: Shelf::default(),
+            client_records: Shelf::default(),
         }
     }
 
@@ -167,10 +216,30 @@ impl Records {
         })
     }
 
-    /// From the shelf while it is fresh, or when the ration is used up; else from the store.
-    fn ask<Q: PartialEq, A>(
+    /// Clients that gates know, looked at last first; at most [`CLIENTS_MAX`].
+    pub fn clients(&self, question: ClientQuestion, now: UnixMillis) -> Answer<Vec<ClientRow>> {
+        self.ask(&self.clients, question, |store, question| {
+            let found = store.search_clients(now, CLIENTS_MAX, |record| question.is_met_by(record))?;
+            Ok(found.iter().map(ClientRow::of).collect())
+        })
+    }
+
+    /// The same, whole, within a network.
+    pub fn client_records(
         &self,
-        shelf: &Shelf<Q, A>,
+        within: Option<IpNet>,
+        limit: usize,
+        now: UnixMillis,
+    ) -> Answer<Vec<ClientRecord>> {
+        self.ask(&self.client_records, (within, limit), |store, (within, limit)| {
+            store.newest_clients(now, *limit, *within)
+        })
+    }
+
+    /// From the shelf while it is fresh, or when the ration is used up; else from the store.
+    fn ask<Q: PartialEq, A, const KEPT: usize>(
+        &self,
+        shelf: &Shelf<Q, A, KEPT>,
         question: Q,
         read: impl FnOnce(&StoreReader, &Q) -> Result<A, StoreError>,
     ) -> Answer<A> {
@@ -268,6 +337,27 @@ mod tests {
         };
         assert_eq!((page(None), page(Some(22)), page(Some(99))), (3, 1, 0));
         assert_eq!(records.newest().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn b15_clients_are_found_by_address_verdict_and_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Bounds::default()).unwrap();
+        store.learn(&sample::clients()).unwrap();
+        let records = Records::of(Ok(store.reader()));
+        let found = |address: &str, verdict| {
+            let question = ClientQuestion { address: address.into(), verdict };
+            let rows = records.clients(question, NOW).unwrap();
+            rows.iter().map(|row| row.client.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("", None), ["203.0.113.9", "198.51.100.7", "2001:db8::7"]);
+        assert_eq!(found("8", None), ["198.51.100.7", "2001:db8::7"]);
+        assert_eq!(found("", Some(ClientVerdict::Open)), ["203.0.113.9"]);
+        assert_eq!(found("2001:db8", Some(ClientVerdict::Clean)), ["2001:db8::7"]);
+        assert_eq!(found("2001:db8", Some(ClientVerdict::NoProxy)), [""; 0]);
+        let within =
+            |net: &str, limit| records.client_records(Some(net.parse().unwrap()), limit, NOW).unwrap().len();
+        assert_eq!((within("0.0.0.0/0", 9), within("0.0.0.0/0", 1), within("::/0", 9)), (2, 1, 1));
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub fn router(shared: Shared) -> AppRouter {
         .route("/", get(pages::overview))
         .route("/scans", get(pages::scans))
         .route("/bans", get(pages::bans))
+        .route("/gates", get(pages::gates))
         .route("/events", get(pages::log))
         .route(
             "/style.css",
@@ -60,6 +61,8 @@ pub fn router(shared: Shared) -> AppRouter {
         .route("/api/v1/scans/ports", get(api::scan_ports))
         .route("/api/v1/scans/records", get(api::scan_records))
         .route("/api/v1/bans", get(api::bans))
+        .route("/api/v1/gates", get(api::gates))
+        .route("/api/v1/gates/clients", get(api::gate_clients))
         .route("/api/v1/events", get(api::events))
         .route("/api/v1/events/stream", get(stream::open))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -5,6 +5,9 @@ use super::page::{Overview, View};
 use super::query::Period;
 use super::records::{BansByReason, Recent, Records};
 use super::routes::Shared;
+use glacis_control::gate::{
+    BackendStatus, ClientRecord, FastPathStatus, Finding, GateStatus, Histogram, PortOutcome, PortTally,
+};
 use glacis_control::report::{
     AutoBlockStatus, FirewallState, GeoipStatus, InterfaceStatus, PolicySource, PolicyStatus, ScanStatus,
     StoreStatus, WorkerStatus,
@@ -50,8 +53,8 @@ pub fn report() -> StatusReport {
             zone: Some("internet".into()),
         }],
         scan: scan(),
-        gates: vec![],
-        gate_clients: 0,
+        gates: gates(),
+        gate_clients: 1_300,
         bans_active: 2,
         store: StoreStatus {
             bytes_used: 1 << 20,
@@ -64,6 +67,64 @@ pub fn report() -> StatusReport {
         status_listen: vec![],
         problems: vec![],
     }
+}
+
+fn gates() -> Vec<GateStatus> {
+    let backend = |address: &str, down: Option<&str>| BackendStatus {
+        address: address.parse().unwrap(),
+        down: down.map(str::to_owned),
+        relaying: 6,
+        connections: 1_150,
+    };
+    let tally = |port, outcomes| PortTally { port, outcomes };
+    let mut latency = Histogram::default();
+    latency.observe(900);
+    latency.observe(400_000);
+    let web = GateStatus {
+        name: "web".into(),
+        port: 443,
+        protocol: "tls".into(),
+        mode: "enforce".into(),
+        relaying: 12,
+        waiting: 3,
+        counters: vec![
+            ("accepted".into(), 2_345),
+            ("relayed".into(), 2_300),
+            ("denied".into(), 45),
+            ("looks".into(), 90),
+        ],
+        bytes_to_backends: 5 << 20,
+        bytes_to_clients: 70 << 20,
+        ports: vec![tally(80, [44, 0, 1, 0, 0, 0, 0, 0]), tally(3128, [40, 0, 3, 0, 0, 2, 0, 0])],
+        latency,
+        backends: vec![backend("10.0.0.2:443", None), backend("10.0.0.3:443", Some("connection refused"))],
+        fast_path: Some(FastPathStatus { clients: 8, connections: 90, packets: 5_000, bytes: 2 << 20 }),
+    };
+    let mail = GateStatus {
+        name: "mail".into(),
+        port: 25,
+        protocol: "tcp".into(),
+        mode: "detect".into(),
+        backends: vec![backend("[fd00::25]:25", None)],
+        ..GateStatus::default()
+    };
+    vec![web, mail]
+}
+
+/// Looked at last first.
+pub fn clients() -> Vec<ClientRecord> {
+    let until = before(480).plus(Duration::from_hours(24));
+    let finding = |(port, outcome): &(u16, PortOutcome)| Finding { port: *port, outcome: *outcome, until };
+    let record = |client: &str, seen, findings: &[(u16, PortOutcome)]| ClientRecord {
+        client: client.parse().unwrap(),
+        seen,
+        findings: findings.iter().map(finding).collect(),
+    };
+    vec![
+        record("203.0.113.9", before(480), &[(80, PortOutcome::Refused), (3128, PortOutcome::HttpProxy)]),
+        record("198.51.100.7", before(500), &[(80, PortOutcome::Service), (3128, PortOutcome::Silent)]),
+        record("2001:db8::7", before(7200), &[(80, PortOutcome::Refused), (3128, PortOutcome::Unreachable)]),
+    ]
 }
 
 fn scan() -> ScanStatus {
@@ -128,11 +189,20 @@ pub fn recent() -> Recent {
     };
     let mut bans_by_reason = BansByReason::default();
     bans_by_reason.0[1].1 = 1;
-    bans_by_reason.0[4].1 = 1;
+    bans_by_reason.0[5].1 = 1;
     Recent {
         events: vec![
             Event { id: 9, at: before(480), kind: EventKind::SourceBlocked { ban: ban("203.0.113.9/32") } },
             Event { id: 8, at: before(7200), kind: EventKind::PolicyApplied { revision: 7, changes: 3 } },
+            Event {
+                id: 7,
+                at: before(7300),
+                kind: EventKind::BackendDown {
+                    gate: "web".into(),
+                    backend: "10.0.0.3:443".parse().unwrap(),
+                    cause: "connection refused".into(),
+                },
+            },
         ],
         bans: vec![ban("203.0.113.9/32"), manual],
         bans_by_reason,
@@ -222,6 +292,13 @@ pub fn evil_report(evil: &str) -> StatusReport {
         auto.suspended = Some(evil.into());
     }
     report.workers[0].name = evil.into();
+    for gate in &mut report.gates {
+        gate.name = evil.into();
+        gate.protocol = evil.into();
+        gate.mode = evil.into();
+        gate.counters.push((evil.into(), 1));
+        gate.backends[0].down = Some(evil.into());
+    }
     report
 }
 

@@ -16,19 +16,26 @@ pub enum Topic {
     #[default]
     All,
     Blocks,
+    Gates,
     Policy,
     System,
 }
 
 impl Topic {
     /// As in addresses.
-    pub const WORDS: [(&str, Self); 4] =
-        [("all", Self::All), ("blocks", Self::Blocks), ("policy", Self::Policy), ("system", Self::System)];
+    pub const WORDS: [(&str, Self); 5] = [
+        ("all", Self::All),
+        ("blocks", Self::Blocks),
+        ("gates", Self::Gates),
+        ("policy", Self::Policy),
+        ("system", Self::System),
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::All => "All",
             Self::Blocks => "Blocks",
+            Self::Gates => "Gates",
             Self::Policy => "Policy",
             Self::System => "System",
         }
@@ -39,16 +46,16 @@ impl Topic {
             EventKind::SourceBlocked { .. }
             | EventKind::WouldBlock { .. }
             | EventKind::SourceUnblocked { .. }
-            | EventKind::ClientFound { .. }
-            | EventKind::ClientsForgotten { .. }
             | EventKind::BanExpired { .. } => Self::Blocks,
+            EventKind::ClientFound { .. }
+            | EventKind::ClientsForgotten { .. }
+            | EventKind::BackendDown { .. }
+            | EventKind::BackendUp { .. } => Self::Gates,
             EventKind::PolicyApplied { .. } | EventKind::PolicyRefused { .. } => Self::Policy,
             EventKind::CoreStarted { .. }
             | EventKind::WorkerRestarted { .. }
             | EventKind::ScansCleared { .. }
             | EventKind::ClockStepped { .. }
-            | EventKind::BackendDown { .. }
-            | EventKind::BackendUp { .. }
             | EventKind::LinkChanged { .. } => Self::System,
         }
     }
@@ -194,19 +201,17 @@ mod tests {
             let slice = Slice { skip: 0, limit: 20 };
             LogPage { view, topic, slice, recent: Ok(Arc::new(recent)) }.render().into_string()
         };
-        let (blocked, applied) = ("203.0.113.9 blocked", "Policy revision 7 applied");
-        for (topic, block_shown, policy_shown) in [
-            (Topic::All, true, true),
-            (Topic::Blocks, true, false),
-            (Topic::Policy, false, true),
-            (Topic::System, false, false),
+        let parts =
+            ["203.0.113.9 blocked", "Policy revision 7 applied", "backend 10.0.0.3:443 is out of service"];
+        for (topic, expected) in [
+            (Topic::All, [true, true, true]),
+            (Topic::Blocks, [true, false, false]),
+            (Topic::Policy, [false, true, false]),
+            (Topic::Gates, [false, false, true]),
+            (Topic::System, [false, false, false]),
         ] {
             let text = page(topic, sample::recent());
-            assert_eq!(
-                (text.contains(blocked), text.contains(applied)),
-                (block_shown, policy_shown),
-                "{topic:?}"
-            );
+            assert_eq!(parts.map(|part| text.contains(part)), expected, "{topic:?}");
             assert_eq!(text.contains("data-stream"), topic == Topic::All, "{topic:?}");
         }
         assert!(page(Topic::System, sample::recent()).contains("Nothing of this has happened."));

@@ -3,6 +3,8 @@
 //! `maud` escapes every value at the place where it is written; `PreEscaped` is not used.
 
 mod bans;
+mod clients;
+mod gates;
 mod health;
 mod log;
 mod overview;
@@ -15,6 +17,7 @@ mod tops;
 mod trend;
 
 pub use bans::BansPage;
+pub use gates::GatesPage;
 pub use log::{LogPage, Topic};
 pub use overview::Overview;
 pub use records::RecordsPage;
@@ -126,17 +129,19 @@ enum Place {
     Overview,
     Scans,
     Bans,
+    Gates,
     Log,
 }
 
 impl Place {
-    const ALL: [Self; 4] = [Self::Overview, Self::Scans, Self::Bans, Self::Log];
+    const ALL: [Self; 5] = [Self::Overview, Self::Scans, Self::Bans, Self::Gates, Self::Log];
 
     const fn path(self) -> &'static str {
         match self {
             Self::Overview => "/",
             Self::Scans => "/scans",
             Self::Bans => "/bans",
+            Self::Gates => "/gates",
             Self::Log => "/events",
         }
     }
@@ -146,6 +151,7 @@ impl Place {
             Self::Overview => "Overview",
             Self::Scans => "Scans",
             Self::Bans => "Blocked",
+            Self::Gates => "Gates",
             Self::Log => "Events",
         }
     }

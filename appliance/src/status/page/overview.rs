@@ -1,6 +1,8 @@
 //! The first page: how the firewall stands, who scans, who is blocked.
 
-use super::{Document, Part, Place, View, bans, footer, health, log, period, summary, system, tops, trend};
+use super::{
+    Document, Part, Place, View, bans, footer, gates, health, log, period, summary, system, tops, trend,
+};
 use crate::status::query::{Period, link};
 use crate::status::records::{Answer, Recent};
 use glacis_control::scan_query::{PortTotal, ScanSummary, SourceTotal, Top, TrendDay};
@@ -18,8 +20,21 @@ pub struct Overview<'a> {
 
 impl Overview<'_> {
     pub fn render(&self) -> Markup {
-        let [now, figures, cards, chart, sources, ports, blocked, scan, interfaces, happened, inside, report] =
-            self.parts();
+        let [
+            now,
+            figures,
+            cards,
+            chart,
+            sources,
+            ports,
+            blocked,
+            gates,
+            scan,
+            interfaces,
+            happened,
+            inside,
+            report,
+        ] = self.parts();
         let content = html! {
             (now)
             (figures)
@@ -31,6 +46,7 @@ impl Overview<'_> {
             (chart)
             div .columns.tops { (sources) (ports) }
             (blocked)
+            (gates)
             div .columns {
                 div { (scan) (interfaces) }
                 div { (happened) (inside) }
@@ -49,7 +65,7 @@ impl Overview<'_> {
     }
 
     /// In the order of the page.
-    pub fn parts(&self) -> [Part; 12] {
+    pub fn parts(&self) -> [Part; 13] {
         let view = self.view;
         let part = |id, content| Part { id, content };
         let [now, figures] = health::parts(view);
@@ -61,6 +77,7 @@ impl Overview<'_> {
             part("part-sources", tops::sources(&self.sources, &self.period, view.now)),
             part("part-ports", tops::ports(&self.ports, &self.period)),
             part("part-bans", bans::newest(view, &self.recent)),
+            part("part-gates", gates::overview(view)),
             part("part-scan", system::scan(view)),
             part("part-interfaces", system::interfaces(view.report)),
             part("part-events", log::newest(view, &self.recent)),
@@ -102,6 +119,9 @@ mod tests {
             "412 probes",
             "3389/tcp",
             "192.0.2.1/24",
+            "only detects",
+            "1 of 2 up",
+            "1\u{202f}300 clients are known",
             "Glacis 0.1.0",
         ] {
             assert!(text.contains(part), "{part} is missing in {text}");

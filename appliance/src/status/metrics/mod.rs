@@ -1,7 +1,9 @@
 //! Metrics in the Prometheus text format 0.0.4.
 //!
-//! Labels have few values by construction: names from the policy and the program, never an address that a
-//! stranger can choose.
+//! Labels have few values by construction: names from the policy and the program, addresses of its backends, never one
+//! that a stranger can choose.
+
+mod gates;
 
 use super::feed::Snapshot;
 use super::records::BansByReason;
@@ -17,6 +19,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 enum Kind {
     Gauge,
     Counter,
+    Histogram,
 }
 
 impl Kind {
@@ -24,6 +27,7 @@ impl Kind {
         match self {
             Self::Gauge => "gauge",
             Self::Counter => "counter",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -52,6 +56,7 @@ pub fn render(moment: &Moment, counters: &Counters) -> String {
         bans(&mut text, snapshot, moment.bans);
         scan(&mut text, snapshot);
         counted(&mut text, snapshot);
+        gates::render(&mut text, &snapshot.report);
         geoip(&mut text, snapshot);
         store(&mut text, snapshot);
     }
@@ -216,7 +221,12 @@ impl Exposition {
 
     /// One value of the family that was named last.
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        let family = self.family.clone();
+        self.suffixed("", labels, value);
+    }
+
+    /// One value of a part of the histogram that was named last.
+    fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        let family = format!("{}{suffix}", self.family);
         if labels.is_empty() {
             return self.line(format_args!("{family} {value}"));
         }
@@ -273,6 +283,22 @@ mod tests {
             "glacis_store_writes_dropped_total 1",
             "glacis_worker_restarts_total{worker=\"status\"} 2",
             "glacis_interface_up{interface=\"wan\",device=\"eth0\"} 1",
+            "glacis_bans{reason=\"gate\"} 0",
+            "glacis_gate_clients 1300",
+            "glacis_gate_relaying{gate=\"web\"} 12",
+            "glacis_gate_waiting{gate=\"mail\"} 0",
+            "glacis_gate_accepted_total{gate=\"web\"} 2345",
+            "glacis_gate_connections_total{gate=\"web\",end=\"denied\"} 45",
+            "glacis_gate_connections_total{gate=\"mail\",end=\"no-backend\"} 0",
+            "glacis_gate_looks_total{gate=\"web\"} 90",
+            "glacis_gate_looks_failed_total{gate=\"web\"} 0",
+            "glacis_gate_bytes_total{gate=\"web\",direction=\"to_backends\"} 5242880",
+            "glacis_gate_probes_total{gate=\"web\",port=\"3128\",outcome=\"http-proxy\"} 2",
+            "glacis_gate_backend_up{gate=\"web\",backend=\"10.0.0.3:443\"} 0",
+            "glacis_gate_backend_up{gate=\"mail\",backend=\"[fd00::25]:25\"} 1",
+            "glacis_gate_backend_connections_total{gate=\"web\",backend=\"10.0.0.2:443\"} 1150",
+            "glacis_gate_fast_path_clients{gate=\"web\"} 8",
+            "glacis_gate_fast_path_bytes_total{gate=\"web\"} 2097152",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
@@ -281,19 +307,69 @@ mod tests {
     #[test]
     fn every_sample_follows_the_type_of_its_family_and_no_family_comes_twice() {
         let text = rendered(sample::report());
-        let mut families = Vec::new();
+        let (mut families, mut all_series, mut is_histogram) = (Vec::new(), Vec::new(), false);
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
                 assert!(!families.contains(&name), "{name} comes twice");
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
                 families.push(name);
+                is_histogram = kind == "histogram";
             } else if !line.starts_with('#') {
+                let series = line.rsplit_once(' ').unwrap().0;
+                assert!(!all_series.contains(&series), "{series} comes twice");
+                all_series.push(series);
                 let name = line.split(['{', ' ']).next().unwrap();
-                assert_eq!(families.last(), Some(&name), "{line}");
+                let suffix = name.strip_prefix(families.last().unwrap()).unwrap_or("of another family");
+                let suffixes: &[&str] = if is_histogram { &["_bucket", "_sum", "_count"] } else { &[""] };
+                assert!(suffixes.contains(&suffix), "{line}");
             }
         }
         assert!(families.iter().all(|name| name.starts_with("glacis_")));
+    }
+
+    #[test]
+    fn b14_the_histogram_of_verdicts_is_cumulative_and_ends_with_all_of_them() {
+        let text = rendered(sample::report());
+        let all = text.lines().filter_map(|line| line.strip_prefix("glacis_gate_verdict_seconds"));
+        let web: Vec<&str> = all.filter(|line| line.contains("gate=\"web\"")).collect();
+        assert_eq!(web.len(), 18, "{web:#?}");
+        let bucket = |le: &str, count: u64| format!("_bucket{{gate=\"web\",le=\"{le}\"}} {count}");
+        for line in [
+            bucket("0.0001", 0),
+            bucket("0.0005", 0),
+            bucket("0.001", 1),
+            bucket("0.25", 1),
+            bucket("0.5", 2),
+            bucket("10", 2),
+            bucket("+Inf", 2),
+            "_sum{gate=\"web\"} 0.4009".into(),
+            "_count{gate=\"web\"} 2".into(),
+        ] {
+            assert!(web.contains(&line.as_str()), "{line} is missing in {web:#?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_of_several_pools_is_told_once() {
+        let mut report = sample::report();
+        let backends = &mut report.gates[0].backends;
+        backends[1].address = backends[0].address;
+        let text = rendered(report);
+        assert!(
+            text.contains("\nglacis_gate_backend_up{gate=\"web\",backend=\"10.0.0.2:443\"} 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("_connections_total{gate=\"web\",backend=\"10.0.0.2:443\"} 2300\n"), "{text}");
+    }
+
+    #[test]
+    fn without_a_gate_only_the_number_of_known_clients_is_told() {
+        let mut report = sample::report();
+        report.gates.clear();
+        let text = rendered(report);
+        let lines = text.lines().filter(|line| line.contains("glacis_gate_") && !line.starts_with('#'));
+        assert_eq!(lines.collect::<Vec<_>>(), ["glacis_gate_clients 1300"]);
     }
 
     #[test]
