@@ -51,10 +51,12 @@ impl Attempt {
 
     /// Reads what an event means while the connection is not there yet.
     pub(crate) fn answer(&mut self, flags: EventFlags) -> Answer {
-        if flags.intersects(EventFlags::ERR | EventFlags::HUP) {
-            return self.end().unwrap_or(Answer::Nothing);
+        let may_have_ended = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+        if let Some(end) = may_have_ended.then(|| self.end()).flatten() {
+            return end;
         }
-        if flags.intersects(EventFlags::OUT) { Answer::Connected } else { Answer::Nothing }
+        let is_there = flags.contains(EventFlags::OUT) && !flags.contains(EventFlags::HUP);
+        if is_there { Answer::Connected } else { Answer::Nothing }
     }
 
     /// What it came to when nothing came within the time.

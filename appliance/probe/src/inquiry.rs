@@ -52,11 +52,8 @@ impl Inquiry {
             let mut ask = || {
                 let token = tokens.issue(client.port(), dialect)?;
                 let Some(conversation) = Conversation::new(dialect, target, token) else { return Ok(None) };
-                if let Some(attempt) = found.take() {
-                    let mut talk = Talk { attempt, conversation, connected: false, read_bytes: 0 };
-                    // It may have spoken first, and that event is spent.
-                    let goes_on = talk.connected() && matches!(talk.listen(), Progress::GoesOn);
-                    return Ok(goes_on.then_some(talk));
+                if let Some(found) = found.take_if(|_| index == 0) {
+                    return Ok(Talk::on(found, conversation));
                 }
                 let attempt = Attempt::begin(client)?;
                 watch.add(&attempt, key + index as u64).map_err(ProbeError::Watch)?;
@@ -104,6 +101,14 @@ enum Progress {
 }
 
 impl Talk {
+    /// On a connection that is there. `None`: it ended at once.
+    fn on(attempt: Attempt, conversation: Conversation) -> Option<Self> {
+        let mut talk = Self { attempt, conversation, connected: false, read_bytes: 0 };
+        // The port may have spoken first, and that event is spent.
+        let goes_on = talk.connected() && matches!(talk.listen(), Progress::GoesOn);
+        goes_on.then_some(talk)
+    }
+
     fn event(&mut self, flags: EventFlags) -> Result<Progress, ProbeError> {
         if !self.connected {
             match self.attempt.answer(flags) {
