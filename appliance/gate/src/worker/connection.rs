@@ -185,7 +185,9 @@ async fn admit(lane: &Rc<Lane>, guest: Guest) -> Result<Guest, GateCounter> {
     if is_unjudged && (gate.plan.budget.then == Exhausted::Admit || gate.plan.mode == GateMode::Detect) {
         return Ok(guest);
     }
-    farewell::refuse(&gate.plan, guest.client, client, reason).await;
+    if let Some(_care) = shared.refused() {
+        farewell::refuse(&gate.plan, guest.client, client, reason).await;
+    }
     Err(end)
 }
 

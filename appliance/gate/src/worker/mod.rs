@@ -38,7 +38,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// Most threads of the worker: what `u8` counts is more than descriptors beside one message allow.
+/// Most threads of the worker. With many gates there are fewer, because their sockets come beside one message.
 pub const THREADS_MAX: usize = 64;
 /// Configurations that wait for a thread.
 const ORDERS_MAX: usize = 4;

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 pub const MESSAGES_MAX: usize = 8_192;
 /// Connections that wait for a verdict, of all clients.
 const WAITING_MAX: usize = 16_384;
+/// Connections that are refused with care, each for some seconds at the most. Others are closed as they are, which may
+/// reset them: whoever is refused must not take the place of those who are not.
+const REFUSED_WITH_CARE_MAX: usize = 1_024;
 /// Descriptors of a relayed connection.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Part of the descriptors that is kept for looks, pipes, listening sockets and the rest.
@@ -33,6 +36,7 @@ pub struct Shared {
     connections: Arc<AtomicUsize>,
     connections_max: usize,
     waiting: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
     core: mpsc::Sender<FromWorker>,
     /// A backend was taken out of service or in.
     pub backends_changed: Notify,
@@ -52,6 +56,7 @@ impl Shared {
             connections: Arc::default(),
             connections_max: usize::try_from(usable / DESCRIPTORS_PER_CONNECTION).unwrap_or(usize::MAX),
             waiting: Arc::default(),
+            refused: Arc::default(),
             core,
             backends_changed: Notify::new(),
             began: Instant::now(),
@@ -76,6 +81,11 @@ impl Shared {
     /// `None`: as many connections wait as may.
     pub fn waiting(&self) -> Option<Slot> {
         Slot::take(&self.waiting, WAITING_MAX)
+    }
+
+    /// `None`: there is no care left.
+    pub fn refused(&self) -> Option<Slot> {
+        Slot::take(&self.refused, REFUSED_WITH_CARE_MAX)
     }
 
     /// Tells the core what came of a look, or counts that it could not be told.
