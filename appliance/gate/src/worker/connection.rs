@@ -266,19 +266,26 @@ async fn lead_on(lane: &Lane, guest: Guest) -> Result<Passage, GateCounter> {
         farewell::close(guest.client).await;
         return Err(GateCounter::NoRoute);
     };
-    match connect(lane, pool).await {
+    // From here on they are the backend's. They also are more than a peek that found too few leaves to be noticed.
+    let mut said = Vec::new();
+    glacis_relay::take_said(&guest.client, &mut said).map_err(|_reset| GateCounter::Left)?;
+    match connect(lane, pool, &said).await {
         Ok((server, member, led)) => {
             let first = match member.backend.proxy_protocol {
-                None => Vec::new(),
+                None => said,
                 Some(version) => {
                     let destination = guest.reached().map_err(|_reset| GateCounter::Left)?;
-                    proxy_protocol::encode(version_of(version), guest.source, destination)
+                    let mut first = proxy_protocol::encode(version_of(version), guest.source, destination);
+                    first.append(&mut said);
+                    first
                 }
             };
             Ok(Passage { client: guest.client, server, first, led })
         }
         Err(end) => {
-            farewell::turn_away(gate.plan.protocol, guest.client).await;
+            if let Some(_care) = lane.shared.refused() {
+                farewell::turn_away(gate.plan.protocol, guest.client, &said).await;
+            }
             Err(end)
         }
     }
@@ -314,7 +321,11 @@ async fn server_name(lane: &Lane, client: &TcpStream) -> Result<Option<String>, 
     }
 }
 
-async fn connect<'a>(lane: &Lane, pool: &'a Balance) -> Result<(TcpStream, &'a Member, Led), GateCounter> {
+async fn connect<'a>(
+    lane: &Lane,
+    pool: &'a Balance,
+    said: &[u8],
+) -> Result<(TcpStream, &'a Member, Led), GateCounter> {
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut end = GateCounter::NoBackend;
     while tried.len() < BACKENDS_TRIED_MAX
@@ -322,7 +333,15 @@ async fn connect<'a>(lane: &Lane, pool: &'a Balance) -> Result<(TcpStream, &'a M
     {
         let address = member.state.address;
         let led = Led::to(Arc::clone(&member.state));
-        let why = match timeout(CONNECT_WAIT, glacis_relay::connect(address)).await {
+        let connecting = async {
+            // With a header, it always is us who speaks first.
+            if !said.is_empty() || member.backend.proxy_protocol.is_some() {
+                glacis_relay::connect_to_speak(address).await
+            } else {
+                glacis_relay::connect(address).await
+            }
+        };
+        let why = match timeout(CONNECT_WAIT, connecting).await {
             Ok(Ok(server)) => {
                 led.arrived();
                 if let Some(check) = &lane.gate.plan.health {

@@ -54,11 +54,11 @@ pub async fn refuse(plan: &GatePlan, client: TcpStream, address: IpAddr, reason:
         _ => None,
     };
     let is_answered = plan.protocol == GateProtocol::Http && matches!(plan.deny, Deny::Page { .. });
-    close_after(client, is_answered, answer).await;
+    close_after(client, is_answered, &[], answer).await;
 }
 
-/// Ends a connection for which there is no backend.
-pub async fn turn_away(protocol: GateProtocol, client: TcpStream) {
+/// Ends a connection for which there is no backend. `said` was taken of it already.
+pub async fn turn_away(protocol: GateProtocol, client: TcpStream, said: &[u8]) {
     let answer = |body| {
         let mut answer = NO_BACKEND.as_bytes().to_vec();
         if body == Body::Sent {
@@ -66,12 +66,17 @@ pub async fn turn_away(protocol: GateProtocol, client: TcpStream) {
         }
         Some(answer)
     };
-    close_after(client, protocol == GateProtocol::Http, answer).await;
+    close_after(client, protocol == GateProtocol::Http, said, answer).await;
 }
 
-async fn close_after(mut client: TcpStream, is_http: bool, answer: impl Fn(Body) -> Option<Vec<u8>>) {
+async fn close_after(
+    mut client: TcpStream,
+    is_http: bool,
+    said: &[u8],
+    answer: impl Fn(Body) -> Option<Vec<u8>>,
+) {
     if is_http
-        && let Some(body) = request(&client).await
+        && let Some(body) = request(&client, said).await
         && let Some(answer) = answer(body)
     {
         // Whether it was taken or not, the connection ends.
@@ -81,13 +86,17 @@ async fn close_after(mut client: TcpStream, is_http: bool, answer: impl Fn(Body)
 }
 
 /// Waits for the head of a request. `None`: there is none.
-async fn request(client: &TcpStream) -> Option<Body> {
+async fn request(client: &TcpStream, said: &[u8]) -> Option<Body> {
     let read = |bytes: &[u8]| match denial::request_end(bytes) {
         Head::Incomplete => None,
         Head::Complete(body) => Some(Some(body)),
         Head::NotHttp => Some(None),
     };
-    match timeout(HEAD_WAIT, peek::until(client, denial::HEAD_BYTES_MAX, read)).await {
+    if let Some(told) = read(said) {
+        return told;
+    }
+    let more = |bytes: &[u8]| read(&[said, bytes].concat());
+    match timeout(HEAD_WAIT, peek::until(client, denial::HEAD_BYTES_MAX, more)).await {
         Ok(Ok(Peeked::Told(body))) => body,
         _ => None,
     }

@@ -84,7 +84,10 @@ fn b21_a_backend_goes_out_of_service_and_comes_in_again() {
         assert!(down.is_some_and(|why| why.contains("refused")));
 
         let mut client = connect(CLIENT4, 8443).await;
-        client.write_all(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n").await.unwrap();
+        // In two pieces, of which the first one may be taken before it shows that there is no backend.
+        client.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.write_all(b"example.org\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("Try again later."), "{answer}");
