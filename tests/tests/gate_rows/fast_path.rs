@@ -161,6 +161,7 @@ fn b20_reload_and_restart_keep_clients_and_connections() {
     assert!(passes(&mut stream), "a reload cuts connections");
     assert!(set_elements(&daemon, CLIENTS4).contains_key(CLIENT), "a reload forgets clients");
 
+    std::thread::sleep(ON_DISK);
     daemon.kill();
     assert!(passes(&mut stream), "connections need the daemon");
     assert_eq!(scene.talk(CLIENT, GATE, "hello"), "hello", "admitted clients need the daemon");
@@ -169,6 +170,8 @@ fn b20_reload_and_restart_keep_clients_and_connections() {
     assert!(passes(&mut stream), "a restart cuts connections");
     eventually("the kernel admits it", SOON, || set_elements(&daemon, CLIENTS4).contains_key(CLIENT));
     assert_eq!(scene.talk(CLIENT, GATE, "hello"), "hello");
+    // Workers tell once a second.
+    std::thread::sleep(Duration::from_secs(2));
     assert_eq!(counter(&told(&daemon, "shop"), "accepted"), 0, "it came to the new worker");
 }
 

@@ -50,6 +50,7 @@ fn b08_verdicts_outlive_reload_kill_and_loss_of_the_kernels_state() {
     daemon.ask(&["apply"]);
     known.still_known(GATE);
 
+    std::thread::sleep(ON_DISK);
     daemon.kill();
     daemon.run();
     serving(&known.scene, &daemon);

@@ -17,6 +17,8 @@ pub const FIREWALL_PRIVATE: &str = "10.9.0.1";
 /// Where backends, and who reads the status page, reach the firewall.
 pub const FIREWALL_INSIDE: &str = "198.51.100.1";
 
+/// By way of whom the firewall reaches [`CROWD`]. Gateways are never banned without being asked for, so no client is one.
+pub const GATEWAY: &str = "203.0.113.254";
 pub const CLIENT: &str = "203.0.113.66";
 pub const OTHER: &str = "203.0.113.67";
 pub const THIRD: &str = "203.0.113.68";
@@ -36,6 +38,9 @@ pub const GATE: u16 = 8443;
 /// Where a second gate listens.
 pub const SECOND_GATE: u16 = 8444;
 pub const STATUS_PORT: u16 = 9777;
+
+/// What gates find is on disk within a second.
+pub const ON_DISK: Duration = Duration::from_secs(3);
 
 /// What happens here takes well under a second; a busy machine may need many times that.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -78,7 +83,7 @@ impl Scene {
         let (outside, firewall, inside) = (Namespace::new("out"), Namespace::new("fw"), Namespace::new("in"));
         outside.veth("c0", &firewall, "w0");
         inside.veth("b0", &firewall, "l0");
-        for host in [CLIENT, OTHER, THIRD, FRONT] {
+        for host in [CLIENT, OTHER, THIRD, FRONT, GATEWAY] {
             outside.address("c0", &format!("{host}/24"));
         }
         for host in [CLIENT_V6, OTHER_V6] {
@@ -242,7 +247,7 @@ pub fn policy(nodes: &str) -> String {
 policy version=1 name="gates"
 interface w0 {{
     address "{FIREWALL}/24"; address "{FIREWALL_PRIVATE}/24"; address "{FIREWALL_V6}/64"
-    route "{}.{}.0.0/18" via="{CLIENT}"
+    route "{}.{}.0.0/18" via="{GATEWAY}"
 }}
 interface l0 {{ address "{FIREWALL_INSIDE}/24"; address "2001:db8:2::1/64" }}
 zone internet {{ from w0; default drop }}

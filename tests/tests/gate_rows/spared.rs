@@ -17,7 +17,7 @@ fn spared(scene: &Scene, daemon: &Daemon, client: &str) {
 fn b13_ignored_addresses_networks_and_sets_are_never_looked_at() {
     let scene = Scene::new();
     let _backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
-    let nodes = "set friends { entry \"203.0.113.67\"; entry \"2001:db8:1::66/127\" }\n".to_owned()
+    let nodes = "set friends { entry \"203.0.113.67\"; entry \"2001:db8:1::66\" }\n".to_owned()
         + &gate("ports 7001; ignore friends \"203.0.113.68\" \"198.18.0.0/18\"");
     let daemon = daemon(&scene, &nodes);
     let crowd = of_the_crowd(9_000).to_string();

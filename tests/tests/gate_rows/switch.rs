@@ -45,7 +45,7 @@ fn b01_each_gate_has_a_switch_of_its_own() {
     assert!(looked_at(&scene, CLIENT).is_empty(), "a gate looks that is to let everybody be");
     assert_eq!(scene.talk(CLIENT, SECOND_GATE, "hello"), "hello");
     assert_eq!(looked_at(&scene, CLIENT), [7002]);
-    assert_eq!(counter(&told(&daemon, "shop"), "accepted"), 1);
+    wait_accepted(&daemon, "shop", 1);
 }
 
 #[test]
