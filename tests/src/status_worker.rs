@@ -1,5 +1,6 @@
 //! A real status worker, started as the core starts it, and raw HTTP to ask it with.
 
+mod gates;
 pub mod story;
 
 use glacis_control::frame::{self, HEADER_BYTES};
@@ -217,8 +218,8 @@ pub fn report() -> StatusReport {
         ],
         scan: scan(now),
         bans_active: 0,
-        gates: vec![],
-        gate_clients: 0,
+        gates: gates::gates(),
+        gate_clients: story::clients(now).len() as u64,
         store: StoreStatus {
             bytes_used: 9 << 20,
             bytes_max: 64 << 20,
@@ -226,7 +227,10 @@ pub fn report() -> StatusReport {
             events: 208,
             dropped: 0,
         },
-        workers: vec![WorkerStatus { name: "status".into(), pid: Some(412), restarts: 0 }],
+        workers: vec![
+            WorkerStatus { name: "status".into(), pid: Some(412), restarts: 0 },
+            WorkerStatus { name: "gate".into(), pid: Some(413), restarts: 0 },
+        ],
         status_listen: vec![],
         problems: vec![],
     }

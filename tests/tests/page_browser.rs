@@ -2,13 +2,15 @@
 
 mod page_support;
 
+use glacis_control::gate::{ClientRecord, Finding, PortOutcome};
 use glacis_control::{Ban, BanReason, EventKind, StatusReport};
 use glacis_store::{Bounds, Store};
 use glacis_tests::status_worker::{StatusWorker, now, report, story};
 use page_support::Browser;
 use serde_json::json;
+use std::time::Duration;
 
-const PAGES: [&str; 4] = ["/", "/scans", "/bans", "/events"];
+const PAGES: [&str; 5] = ["/", "/scans", "/bans", "/gates", "/events"];
 
 /// A worker that shows the story, and the store behind it.
 struct Site {
@@ -94,6 +96,10 @@ fn everything_is_named(browser: &mut Browser, path: &str) {
         assert!(chart.is_some_and(|(_, name)| name.contains("most on")), "the chart is described: {tree:?}");
         assert_eq!((count("table") >= 4, count("meter")), (true, 1), "{tree:?}");
     }
+    if path == "/gates" {
+        assert!(count("table") >= 6 && count("region") >= 4, "{path}: {tree:?}");
+        assert_eq!((count("textbox"), count("combobox")), (1, 1), "{tree:?}");
+    }
     if path == "/scans" {
         assert_eq!((count("textbox"), count("spinbutton") >= 1, count("combobox")), (2, true, 2), "{tree:?}");
     }
@@ -105,6 +111,38 @@ fn a23_the_form_filters_and_the_links_page() {
     let mut browser = Browser::start();
     browser.visit(&site.url("/scans"));
     filter_and_page(&mut browser);
+    assert_eq!(browser.complaints(), [json!(null); 0]);
+}
+
+#[test]
+fn b15_clients_are_filtered_paged_and_kept_fresh() {
+    let mut site = Site::open();
+    let mut browser = Browser::start();
+    browser.visit(&site.url("/gates"));
+    browser.wait_for("document.getElementById('live').textContent === 'Live'");
+    assert_eq!(browser.texts("#part-clients tbody tr").len(), 20);
+    assert!(browser.texts("#part-gates").concat().contains("down: connection refused"));
+    let finding =
+        Finding { port: 1080, outcome: PortOutcome::Socks5Proxy, until: now().plus(Duration::from_hours(1)) };
+    let client = "192.0.2.250".parse().unwrap();
+    site.store.learn(&[ClientRecord { client, seen: now(), findings: vec![finding] }]).unwrap();
+    let mut changed = report();
+    changed.gates[0].waiting = 4_321;
+    site.worker.tell(&changed);
+    browser.wait_for("document.querySelector('#part-clients tbody tr').textContent.includes('192.0.2.250')");
+    browser.wait_for("document.getElementById('part-gates').textContent.includes('4\u{202f}321')");
+
+    browser.follow("a[href='/gates?verdict=open']");
+    let rows = browser.texts("#part-clients tbody tr");
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    assert!(rows.iter().all(|row| row.contains("open") && !row.contains("none open")), "{rows:?}");
+    browser.ask("document.getElementById('address').value = '2001:db8'");
+    browser.follow("form.filters button");
+    let rows = browser.texts("#part-clients tbody tr");
+    assert!(rows.len() == 1 && rows[0].contains("2001:db8:bad:9::4"), "{rows:?}");
+    browser.follow("form.filters a");
+    browser.follow("a[rel=next]");
+    assert!(browser.texts("#part-clients .pager").concat().contains("21–40 of 71"));
     assert_eq!(browser.complaints(), [json!(null); 0]);
 }
 

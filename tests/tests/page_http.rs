@@ -1,7 +1,7 @@
 //! What the status worker tells about scans over HTTP: JSON with filters, and the event stream.
 
 use glacis_control::EventKind;
-use glacis_store::{Bounds, Store};
+use glacis_store::{Batch, Bounds, Store};
 use glacis_tests::status_worker::{StatusWorker, now, report, story};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -89,6 +89,49 @@ fn a23_records_are_filtered_and_paged_without_gap_or_repetition() {
 }
 
 #[test]
+fn b15_gates_and_the_newest_clients_are_told() {
+    let (worker, store, _dir) = open();
+    let gates = json(&worker, "/api/v1/gates");
+    assert_eq!(
+        (&gates["gates"][0]["name"], &gates["gates"][0]["backends"][1]["down"]),
+        (&"web".into(), &"connection refused".into())
+    );
+    assert_eq!(gates["clients"], 70);
+    let clients = |query: &str| {
+        let answer = json(&worker, &format!("/api/v1/gates/clients?{query}"));
+        answer["clients"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+    };
+    let all = clients("");
+    assert_eq!(all.len(), 70);
+    assert_eq!(all[0]["client"], "203.0.113.201");
+    let proxy = &all[0]["findings"][3];
+    assert_eq!((&proxy["port"], &proxy["outcome"]), (&3128.into(), &"http-proxy".into()));
+    let seen: Vec<u64> = all.iter().map(|client| client["seen"].as_u64().unwrap()).collect();
+    assert!(seen.is_sorted_by(|a, b| a >= b), "{seen:?}");
+    assert_eq!(clients("limit=2"), all[..2]);
+    let within = clients("within=2001:db8::/32");
+    assert!(
+        within.len() == 2
+            && within.iter().all(|row| row["client"].as_str().unwrap().starts_with("2001:db8:"))
+    );
+    assert_eq!(clients("within=203.0.113.230").len(), 1);
+
+    store
+        .apply(&Batch { forgotten_clients: vec!["203.0.113.230".parse().unwrap()], ..Batch::default() })
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !clients("within=203.0.113.230").is_empty() {
+        assert!(Instant::now() < deadline, "what is forgotten is not told");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let page = worker.get("/gates?address=203.0.113.2&verdict=open").body;
+    for (part, shown) in [("203.0.113.201", true), ("203.0.113.222", true), ("198.51.100.14", false)] {
+        assert_eq!(page.contains(part), shown, "{part}: {page}");
+    }
+    assert!(worker.get("/").body.contains("70 clients are known"));
+}
+
+#[test]
 fn what_cannot_be_asked_is_refused_with_which_and_why() {
     let (worker, _store, _dir) = open();
     for (path, which) in [
@@ -102,16 +145,27 @@ fn what_cannot_be_asked_is_refused_with_which_and_why() {
         ("/api/v1/scans/records?address=%3Cb%3E", "`address` must be a part of an address"),
         ("/api/v1/scans/records?after=x", "`after` is no place in this listing"),
         ("/api/v1/scans/records?port=1&port=2", "`port` is given twice"),
-        ("/api/v1/events/stream?parts=all", "`parts` must be one of overview, bans, events"),
+        ("/api/v1/events/stream?parts=all", "`parts` must be one of overview, bans, gates, events"),
+        ("/api/v1/gates?limit=1", "it takes none"),
+        ("/api/v1/gates/clients?within=203.0.113", "`within` must be an address, or a network"),
+        ("/api/v1/gates/clients?limit=101", "`limit` must be a number from 1 to 100"),
+        ("/api/v1/gates/clients?address=1", "it takes within, limit"),
     ] {
         let answer = worker.get(path);
         assert_eq!(answer.status, 400, "{path}: {answer:?}");
         let error: Value = serde_json::from_str(&answer.body).unwrap();
         assert!(error["error"].as_str().unwrap().contains(which), "{path}: {error}");
     }
-    for path in
-        ["/?days=x", "/scans?port=x", "/scans?limit=21", "/bans?skip=-1", "/events?show=x", "/scans?after=x"]
-    {
+    for path in [
+        "/?days=x",
+        "/scans?port=x",
+        "/scans?limit=21",
+        "/bans?skip=-1",
+        "/events?show=x",
+        "/scans?after=x",
+        "/gates?verdict=bad",
+        "/gates?skip=1001",
+    ] {
         let answer = worker.get(path);
         assert_eq!(answer.status, 400, "{path}");
         assert!(

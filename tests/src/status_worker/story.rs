@@ -2,6 +2,7 @@
 
 use super::now;
 use glacis_control::Protocol::{self, Sctp, Tcp, Udp};
+use glacis_control::gate::{ClientRecord, Finding, PortOutcome};
 use glacis_control::scan_query::Location;
 use glacis_control::{
     Ban, BanReason, EventKind, Evidence, ProbeKind, ProbeKinds, ScanHit, ScanShape, UnixMillis,
@@ -62,6 +63,15 @@ pub fn fill(store: &Store) -> u64 {
         );
     }
     note(EventKind::PolicyApplied { revision: 12, changes: 3 }, 207);
+    store.learn(&clients(now)).expect("a new store takes records");
+    note(
+        EventKind::BackendDown {
+            gate: "web".into(),
+            backend: "10.0.2.12:443".parse().expect("written as an address"),
+            cause: "connection refused".into(),
+        },
+        31,
+    );
     let bans = bans(now);
     for ban in &bans {
         store.put_ban(ban.clone()).expect("a new store takes records");
@@ -126,6 +136,36 @@ fn locate(source: IpAddr) -> Location {
         }
         _ => Location::default(),
     }
+}
+
+/// What gates found at clients: seventy of them, and every outcome.
+pub fn clients(now: UnixMillis) -> Vec<ClientRecord> {
+    use PortOutcome::{HttpProxy, Open, Refused, Service, Silent, Socks4Proxy, Socks5Proxy, Unreachable};
+    let ports = [22, 80, 443, 3128, 8000, 8080];
+    let record = |address: String, minutes: u64, outcomes: [PortOutcome; 6]| {
+        let seen = UnixMillis(now.0.saturating_sub(minutes * 60_000));
+        let until = seen.plus(Duration::from_hours(24));
+        let finding = |(port, outcome)| Finding { port, outcome, until };
+        let client = address.parse().expect("written as an address");
+        ClientRecord { client, seen, findings: ports.into_iter().zip(outcomes).map(finding).collect() }
+    };
+    let mut clients = vec![
+        record("203.0.113.201".into(), 1, [Refused, Refused, Refused, HttpProxy, Refused, Refused]),
+        record("198.51.100.14".into(), 2, [Refused; 6]),
+        record("2001:db8:cafe:1:5054:ff:fe12:3456".into(), 3, [Silent; 6]),
+        record("198.51.100.77".into(), 4, [Service, Service, Service, Refused, Refused, Refused]),
+        record("203.0.113.222".into(), 6, [Silent, Silent, Silent, Silent, Silent, Socks5Proxy]),
+        record("192.0.2.99".into(), 7, [Unreachable; 6]),
+        record("203.0.113.230".into(), 9, [Refused, Open, Refused, Refused, Refused, Refused]),
+        record("2001:db8:bad:9::4".into(), 11, [Silent, Silent, Silent, Silent, Socks4Proxy, Silent]),
+    ];
+    let (quiet, closed) = ([Silent; 6], [Refused; 6]);
+    let others = (0..62_u64).map(|number| {
+        let outcomes = if number % 3 == 0 { quiet } else { closed };
+        record(format!("198.51.100.{}", 100 + number), 12 + number * 9, outcomes)
+    });
+    clients.extend(others);
+    clients
 }
 
 fn bans(now: UnixMillis) -> Vec<Ban> {
