@@ -2,6 +2,7 @@
 
 use super::scene::*;
 use glacis_plan::closed::{BANS4, BANS6};
+use glacis_plan::gate_elements::flow_mark;
 use std::io::ErrorKind;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -63,8 +64,13 @@ fn b20_a_client_that_leaves_loses_its_open_connections_where_the_policy_drops_th
         assert_eq!(told, ErrorKind::ConnectionReset, "told by its next packet");
         assert_eq!(scene.answerer(client, to), "worker");
     }
+    let mark = format!("mark={} ", flow_mark(&scene.gate()));
+    let table = scene.router.enter(|| std::fs::read_to_string("/proc/thread-self/net/nf_conntrack").unwrap());
+    let led: Vec<&str> = table.lines().filter(|line| line.contains(&mark)).collect();
+    assert_eq!(led.len(), 2, "one flow of each family: {table}");
+    assert!(led.iter().all(|line| line.contains(" CLOSE ")), "their records end soon: {led:#?}");
     let flows = scene.router.stdout(["nft", "list", "chain", "inet", "glacis", "gate_web_flows"]);
-    assert!(!flows.contains("packets 0 bytes 0 reject"), "{flows}");
+    assert!(flows.contains("goto refuse") && !flows.contains("packets 0 bytes 0 goto"), "{flows}");
 }
 
 #[test]
