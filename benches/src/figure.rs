@@ -22,6 +22,7 @@ pub enum Unit {
     Nanoseconds,
     Milliseconds,
     Seconds,
+    Kibibytes,
     Mebibytes,
 }
 
@@ -67,6 +68,7 @@ impl Unit {
             Self::Nanoseconds => format!("{value:.0} ns"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),
+            Self::Kibibytes => format!("{value:.1} KiB"),
             Self::Mebibytes => format!("{value:.1} MiB"),
         }
     }

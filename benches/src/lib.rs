@@ -10,9 +10,12 @@ mod forged;
 mod latency;
 mod memory;
 mod nft;
+mod proxies;
 mod queries;
+mod relay;
 mod store;
 mod tc;
+mod verdict;
 
 pub use figure::{Bound, Figure, FigureTable, Unit};
 
@@ -30,7 +33,7 @@ struct Topic {
     measure: fn() -> Outcome<Vec<Figure>>,
 }
 
-const TOPICS: [Topic; 9] = [
+const TOPICS: [Topic; 11] = [
     Topic { name: "tc", what: "packets in the TC program", measure: tc::figures },
     Topic { name: "nft", what: "rulesets and bans against nft", measure: nft::figures },
     Topic { name: "store", what: "upserts against SQLite", measure: store::figures },
@@ -39,6 +42,8 @@ const TOPICS: [Topic; 9] = [
     Topic { name: "flood", what: "a flood of forged sources against nft", measure: flood::figures },
     Topic { name: "forged", what: "memory under forged sources", measure: forged::figures },
     Topic { name: "latency", what: "from a probe to the kernel's ban", measure: latency::figures },
+    Topic { name: "relay", what: "the relay against HAProxy and nginx", measure: relay::figures },
+    Topic { name: "verdict", what: "judging clients by their ports", measure: verdict::figures },
     Topic { name: "boot", what: "image and boot", measure: boot::figures },
 ];
 
@@ -48,6 +53,12 @@ pub fn run(arguments: &[String]) -> ExitCode {
         return match nft::apply_child() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail("loading the ruleset", &error),
+        };
+    }
+    if let Some(result) = proxies::child(arguments) {
+        return match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail("being a proxy or a server", &*error),
         };
     }
     if let Some(unknown) = arguments.iter().find(|name| TOPICS.iter().all(|topic| topic.name != **name)) {
