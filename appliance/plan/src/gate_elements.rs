@@ -21,10 +21,9 @@ pub const FLOW_MARK: u32 = 0x6761_0000;
 /// The bits of [`FLOW_MARK`].
 pub const FLOW_MARK_MASK: u32 = 0xffff_0000;
 
-/// Clients of one gate that one transaction may hold besides those that are there.
-///
-/// The kernel counts an element that replaces another of the same key twice until the transaction is through.
-pub const CLIENTS_PER_TRANSACTION_MAX: u32 = 4_096;
+/// Room in a set of clients beyond [`FAST_PATH_CLIENTS_MAX`]: the kernel counts those whose time is over until it sweeps
+/// them, within seconds, and the one that a removal adds to be sure of finding something.
+const CLIENTS_SPARE: u32 = 4_096;
 
 /// A timeout of zero would mean "for ever".
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
@@ -63,9 +62,8 @@ pub fn led_to(gate: &GatePlan, family: NfProto) -> Vec<SocketAddr> {
 
 /// Steps that admit a client until its verdict ends, whatever the kernel held of it before; `None`: for good.
 ///
-/// An add alone would keep an older timeout; the first add makes the deletion sure to find something. The kernel
-/// refuses them with `ENFILE` where a gate has [`FAST_PATH_CLIENTS_MAX`] clients and
-/// [`CLIENTS_PER_TRANSACTION_MAX`] more: whoever keeps to the former, counted by family, never meets it.
+/// An add alone would keep an older timeout; the first add makes the deletion sure to find something. Whoever admits no
+/// more than [`FAST_PATH_CLIENTS_MAX`] to a gate never finds the set full, which the kernel would refuse with `ENFILE`.
 pub fn clients_ops(gate: &GatePlan, client: IpAddr, left: Option<Duration>) -> Vec<Op> {
     let mut ops = remove_client_ops(gate, client);
     if gate.fast_path.is_some() {
@@ -124,7 +122,7 @@ pub fn backends_ops(gate: &GatePlan, in_service: &[Backend]) -> Vec<Op> {
 fn clients(gate: &GatePlan, family: NfProto) -> Set {
     Set {
         flags: SetFlags { timeout: true, ..SetFlags::default() },
-        size: Some(FAST_PATH_CLIENTS_MAX + CLIENTS_PER_TRANSACTION_MAX),
+        size: Some(FAST_PATH_CLIENTS_MAX + CLIENTS_SPARE),
         elements: Elements::Runtime,
         ..Set::new(gate.clients_set(family), [address_type(family)])
     }
