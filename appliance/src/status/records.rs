@@ -107,7 +107,7 @@ pub struct Records {
     ports: Shelf<(DayRange, usize), Top<PortTotal>>,
     pages: Shelf<PageQuestion, ScanPage>,
     clients: Shelf<ClientQuestion, Vec<ClientRow>>,
-    client_records: Shelf<(Option<IpNet>, usize), Vec<ClientRecord>, CLIENT_ANSWERS_KEPT>,
+    whole_clients: Shelf<(Option<IpNet>, usize), Vec<ClientRecord>, CLIENT_ANSWERS_KEPT>,
 }
 
 /// One page of the scan records.
@@ -181,7 +181,7 @@ impl Records {
             ports: Shelf::default(),
             pages: Shelf::default(),
             clients: Shelf::default(),
-            client_records: Shelf::default(),
+            whole_clients: Shelf::default(),
         }
     }
 
@@ -231,7 +231,7 @@ impl Records {
         limit: usize,
         now: UnixMillis,
     ) -> Answer<Vec<ClientRecord>> {
-        self.ask(&self.client_records, (within, limit), |store, (within, limit)| {
+        self.ask(&self.whole_clients, (within, limit), |store, (within, limit)| {
             store.newest_clients(now, *limit, *within)
         })
     }

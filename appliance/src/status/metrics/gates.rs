@@ -113,10 +113,12 @@ fn by_address(backends: &[BackendStatus]) -> BTreeMap<String, (bool, u64)> {
     known
 }
 
+/// One number of a fast path.
+type Value = fn(FastPathStatus) -> u64;
+
 fn fast_paths(text: &mut Exposition, gates: &[GateStatus]) {
     let fast: Vec<(&str, FastPathStatus)> =
         gates.iter().filter_map(|gate| Some((gate.name.as_str(), gate.fast_path?))).collect();
-    type Value = fn(FastPathStatus) -> u64;
     let families: [(&str, Kind, &str, Value); 4] = [
         ("clients", Kind::Gauge, "Clients that the kernel admits by itself.", |fast| fast.clients),
         ("connections_total", Kind::Counter, "Connections that the kernel led to a backend.", |fast| {

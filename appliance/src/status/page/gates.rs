@@ -309,10 +309,15 @@ fn tally_row(tally: &PortTally) -> Markup {
                 span .narrow { @if some.is_empty() { "not looked at yet" } @else { (some.join(" · ")) } }
             }
             @for (outcome, count) in counts() {
-                td .number.wide.found[outcome.is_open() && count > 0] { (words::count(count)) }
+                td .number.wide.found[speaks_against(outcome) && count > 0] { (words::count(count)) }
             }
         }
     }
+}
+
+/// A gate that asks what is behind a port admits a client for what is no proxy.
+const fn speaks_against(outcome: PortOutcome) -> bool {
+    outcome.is_proxy() || matches!(outcome, PortOutcome::Open)
 }
 
 /// The ports that were open at most clients, over all gates.
