@@ -10,6 +10,10 @@ use harness::*;
 use rustix::process::{Resource, Rlimit};
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
+
+/// The limit is the process's, so one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Leaves the process so many descriptors: the worker, and the clients and backends of this test. The limit is one of
 /// numbers, and the lowest free one is taken.
@@ -28,6 +32,7 @@ fn limit(files: u64) {
 
 #[test]
 fn b18_without_descriptors_nobody_is_remembered_and_the_gate_recovers() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     alone(|| async {
         let _one = echo("one", 9000).await;
         let mut core = Core::start(&[gate("web", 8443)]).await;
@@ -62,6 +67,34 @@ fn b18_without_descriptors_nobody_is_remembered_and_the_gate_recovers() {
         assert_echoed_by(&mut first, "", "still").await;
         let status = core.count("web", GateCounter::Looks, 4).await;
         assert_all_accounted_for(&status);
+        core.end().unwrap();
+    });
+}
+
+#[test]
+fn no_more_connections_are_taken_than_descriptors_allow() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    alone(|| async {
+        let _one = echo("one", 9000).await;
+        // As the worker sees it when it begins: three quarters of them for connections, two for each.
+        limit(400);
+        let mut core = Core::start(&[gate("web", 8443)]).await;
+        limit(4_000);
+        let mut clients = Vec::new();
+        for _ in 0..150 {
+            let mut client = connect(CLIENT4, 8443).await;
+            assert_echoed_by(&mut client, "one", "hello").await;
+            clients.push(client);
+        }
+        for _ in 0..20 {
+            assert_gone(&mut connect(CLIENT4, 8443).await).await;
+        }
+        let status = core.count("web", GateCounter::Full, 20).await;
+        assert_eq!(status.relaying, 150);
+        assert_all_accounted_for(&status);
+        drop(clients);
+        core.count("web", GateCounter::Relayed, 150).await;
+        assert_echoed_by(&mut connect(CLIENT4, 8443).await, "one", "hello").await;
         core.end().unwrap();
     });
 }

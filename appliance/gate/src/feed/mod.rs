@@ -14,7 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Most records in one message; a longer book is handed over in several.
 pub const RECORDS_PER_MESSAGE: usize = 4_096;
 
-/// Told by the core. The first message is [`ToWorker::Configure`], at once followed by the whole book.
+/// Told by the core. The first message is [`ToWorker::Configure`], at once followed by the whole book; or the book comes
+/// first, and then no client that is known is looked at anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "kebab-case")]
 pub enum ToWorker {

@@ -17,17 +17,23 @@ const JITTER: u32 = 8;
 /// Checks a backend until it is dropped.
 pub async fn check(shared: Arc<Shared>, gate: Arc<str>, backend: Arc<BackendState>, check: HealthCheck) {
     tokio::time::sleep(part(check.every.min(FIRST_WITHIN))).await;
+    let mut is_told = false;
     loop {
         let failure = match timeout(check.timeout, glacis_relay::connect(backend.address)).await {
             Ok(Ok(_connection)) => None,
             Ok(Err(error)) if is_ours(&error) => {
-                tracing::warn!(%gate, backend = %backend.address, %error, "backend cannot be checked");
+                // Once, until it can be checked again.
+                if !is_told {
+                    tracing::warn!(%gate, backend = %backend.address, %error, "backend cannot be checked");
+                }
+                is_told = true;
                 tokio::time::sleep(check.every).await;
                 continue;
             }
             Ok(Err(error)) => Some(error.to_string()),
             Err(_late) => Some(format!("took no connection within {} ms", check.timeout.as_millis())),
         };
+        is_told = false;
         let change = match &failure {
             None => backend.succeeded(&check),
             Some(why) => backend.failed(why, &check),

@@ -87,7 +87,7 @@ struct Link {
     /// From the first configuration on.
     threads: Option<Threads>,
     gates: Vec<Arc<Gate>>,
-    looks: HashMap<LookKind, LookId>,
+    looks: Looks,
     /// Dropped with the configuration that wants them.
     checks: JoinSet<()>,
     tests: JoinSet<()>,
@@ -101,7 +101,7 @@ impl Link {
             shared,
             threads: None,
             gates: Vec::new(),
-            looks: HashMap::new(),
+            looks: Looks::default(),
             checks: JoinSet::new(),
             tests: JoinSet::new(),
             told: BTreeMap::new(),
@@ -168,6 +168,7 @@ impl Link {
             running.serve(thread, gates).await?;
         }
         self.leave(&before);
+        self.looks.keep(&self.gates);
         self.check_backends();
         self.retell_backends(is_first);
         if is_first {
@@ -291,11 +292,31 @@ impl Link {
     }
 }
 
+/// Numbers of the kinds of looks that gates take.
+#[derive(Default)]
+struct Looks {
+    numbers: HashMap<LookKind, LookId>,
+    /// Never given twice: looks of gates that are no more may still be under way.
+    next: u32,
+}
+
+impl Looks {
+    fn number(&mut self, kind: LookKind) -> LookId {
+        let number = *self.numbers.entry(kind).or_insert(LookId(self.next));
+        self.next = self.next.max(number.0 + 1);
+        number
+    }
+
+    fn keep(&mut self, gates: &[Arc<Gate>]) {
+        self.numbers.retain(|_, number| gates.iter().any(|gate| gate.look == *number));
+    }
+}
+
 /// A gate of a new configuration, with what it was before.
 fn gate(
     plan: GatePlan,
     before: &[Arc<Gate>],
-    looks: &mut HashMap<LookKind, LookId>,
+    looks: &mut Looks,
     threads: usize,
     surroundings: &Surroundings,
 ) -> Arc<Gate> {
@@ -305,7 +326,6 @@ fn gate(
         Some(known) if known.budget.is(plan.budget, plan.timeout) => Arc::clone(&known.budget),
         _ => Arc::new(Budget::new(plan.budget, plan.timeout)),
     };
-    let next = LookId(looks.len() as u32);
-    let look = *looks.entry(LookKind::of(&plan)).or_insert(next);
+    let look = looks.number(LookKind::of(&plan));
     Arc::new(Gate::new(plan, state, look, budget, surroundings))
 }

@@ -4,6 +4,7 @@ use crate::harness::*;
 use glacis_control::gate::Verdict;
 use glacis_gate::GateCounter;
 use glacis_plan::GatePlan;
+use glacis_plan::gate::Exhausted;
 use glacis_wire::proxy_protocol::{self, Version};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,6 +109,27 @@ fn what_follows_a_header_in_its_segment_reaches_the_backend() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"one:first ");
         assert_echoed_by(&mut stream, "", "and then").await;
+        core.end().unwrap();
+    });
+}
+
+#[test]
+fn b18_a_client_without_a_route_is_not_remembered_and_the_policy_decides() {
+    alone(|| async {
+        let _one = echo("one", 9000).await;
+        let mut core = Core::start(&[fronted()]).await;
+        for _ in 0..2 {
+            assert_closed(&mut for_client("8.8.8.8", Version::V2).await).await;
+        }
+        let status = core.count("web", GateCounter::RefusedTrouble, 2).await;
+        assert_eq!(counted(&status, GateCounter::LooksFailed), 2);
+        let mut plan = fronted();
+        plan.budget.then = Exhausted::Admit;
+        core.configure(&[plan]).await;
+        core.heard().await;
+        assert_echoed_by(&mut for_client("8.8.8.8", Version::V2).await, "one", "hello").await;
+        let status = core.count("web", GateCounter::LooksFailed, 3).await;
+        assert!(status.ports.is_empty());
         core.end().unwrap();
     });
 }

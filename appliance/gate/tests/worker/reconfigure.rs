@@ -1,6 +1,7 @@
 //! New settings, no settings, and feeds that end or err.
 
 use crate::harness::*;
+use glacis_control::gate::{Finding, PortOutcome};
 use glacis_gate::feed::{FeedWriter, ToWorker};
 use glacis_gate::{GateCounter, WorkerError};
 use std::time::Duration;
@@ -35,11 +36,7 @@ fn a_gate_that_is_no_more_closes_what_waits_and_keeps_what_is_relayed() {
         (slow.ports, slow.timeout) = (vec![4444], Duration::from_secs(10));
         let mut core = Core::start(&[gate("web", 8443), slow.clone()]).await;
         let until = now().plus(Duration::from_secs(60));
-        let known = glacis_control::gate::Finding {
-            port: 4444,
-            outcome: glacis_control::gate::PortOutcome::Refused,
-            until,
-        };
+        let known = Finding { port: 4444, outcome: PortOutcome::Refused, until };
         core.learn(CLIENT6, &[known]).await;
         let mut relayed = connect(CLIENT6, 8444).await;
         assert_echoed_by(&mut relayed, "one", "hello").await;
@@ -80,6 +77,21 @@ fn a_feed_that_ends_at_any_moment_ends_the_worker() {
         Core::unconfigured(2).end().unwrap();
         Core::start(&[]).await.end().unwrap();
         Core::start(&[gate("web", 8443)]).await.end().unwrap();
+    });
+}
+
+#[test]
+fn a_book_that_comes_before_the_settings_is_minded() {
+    alone(|| async {
+        let mut core = Core::unconfigured(2);
+        let until = now().plus(Duration::from_secs(60));
+        let finding = Finding { port: 22, outcome: PortOutcome::Open, until };
+        core.learn(CLIENT4, &[finding]).await;
+        core.configure(&[gate("web", 8443)]).await;
+        assert_closed(&mut connect(CLIENT4, 8443).await).await;
+        let status = core.count("web", GateCounter::Denied, 1).await;
+        assert_eq!(counted(&status, GateCounter::Looks), 0);
+        core.end().unwrap();
     });
 }
 
