@@ -97,9 +97,9 @@ pub fn wait_accepted(daemon: &Daemon, gate: &str, connections: u64) -> Value {
     })
 }
 
-/// Of these ends, how many there were.
-pub fn ended(told: &Value, ends: &[&str]) -> usize {
-    usize::try_from(ends.iter().map(|end| counter(told, end)).sum::<u64>()).expect("few enough")
+/// Several counters together.
+pub fn counted(told: &Value, names: &[&str]) -> usize {
+    usize::try_from(names.iter().map(|name| counter(told, name)).sum::<u64>()).expect("few enough")
 }
 
 /// Elements of one of the table's sets, each with its timeout in seconds.

@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+/// Connections that may wait to be accepted; the kernel's own bound is as high.
+const BACKLOG: i32 = 4096;
+
 /// What a visitor gets.
 #[derive(Clone, Copy)]
 pub enum Service {
@@ -44,6 +47,8 @@ impl Backend {
         let address: SocketAddr = address.parse().expect("written as an address");
         let listener = scene.inside.enter(|| std::net::TcpListener::bind(address));
         let listener = listener.unwrap_or_else(|e| panic!("{address}: {e}"));
+        // The standard library lets 128 wait, which a thousand at once do not fit into.
+        rustix::net::listen(&listener, BACKLOG).expect("it listens already");
         listener.set_nonblocking(true).expect("a socket can be made so");
         let visits = Arc::<Mutex<Vec<Visit>>>::default();
         let (end, ended) = oneshot::channel();

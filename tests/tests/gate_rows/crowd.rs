@@ -4,12 +4,20 @@ use crate::scene::{Scene, firewall};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 /// Nobody waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Tests share this process's descriptors: those that want thousands of them take turns.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed has left nothing behind it.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What became of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

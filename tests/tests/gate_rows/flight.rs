@@ -10,8 +10,8 @@ use std::iter::repeat_n;
 fn b09_a_thousand_connections_of_one_new_client_cost_one_look() {
     let scene = Scene::new();
     let backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
-    // Long enough that connections come while it lasts, and too short for a second SYN of the same probe.
-    let daemon = daemon(&scene, &gate("ports 7001 7002 7003; timeout \"900ms\""));
+    // Connections come while it lasts, and it ends long before a probe would send its second SYN.
+    let daemon = daemon(&scene, &gate("ports 7001 7002 7003; timeout \"500ms\""));
     scene.silence(CLIENT);
     let fates = all_at_once(&scene, repeat_n(address(CLIENT), 1000), GATE, b"hello");
     assert_eq!(fates, [(Fate::Served, 1000)].into());
