@@ -55,7 +55,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
     let mut gates = gates::compile(&scope, &mut errors);
     let auto_blocks = policy.scan.as_ref().is_some_and(|scan| scan.auto_block.is_some());
     let spared = if auto_blocks || gates.iter().any(|gate| gate.on_open.is_some()) {
-        scan::spared(&scope, facts, &interfaces, &mut warnings)
+        scan::spared(&scope, facts, &interfaces, &gates, &mut warnings)
     } else {
         vec![]
     };

@@ -90,11 +90,13 @@ fn never(scope: &Scope<'_>, block: &PolicyAutoBlock, errors: &mut Vec<CompileErr
     never
 }
 
-/// Whom nothing blocks by itself: our own addresses, our gateways, administrators, and what the host knows besides.
+/// Whom nothing blocks by itself: our own addresses, our gateways, administrators, what stands before and behind gates,
+/// and what the host knows besides.
 pub(super) fn spared(
     scope: &Scope<'_>,
     facts: &Facts,
     interfaces: &[InterfacePlan],
+    gates: &[GatePlan],
     warnings: &mut Vec<Warning>,
 ) -> Vec<IpNet> {
     let mut spared: Vec<IpNet> = facts.never_block.iter().copied().map(IpNet::from).collect();
@@ -105,6 +107,11 @@ pub(super) fn spared(
             }
         }
         spared.extend(interface.routes.iter().filter_map(|route| route.gateway).map(IpNet::from));
+    }
+    for gate in gates {
+        spared.extend(gate.fronts.iter().flatten());
+        let backends = gate.pools.iter().flat_map(|pool| &pool.backends);
+        spared.extend(backends.map(|backend| IpNet::from(backend.address.ip())));
     }
     spared.extend(admins(scope, warnings));
     IpNet::aggregate(&spared)

@@ -225,13 +225,21 @@ fn b19_a_block_may_be_for_ever() {
 }
 
 #[test]
-fn b19_administrators_and_our_own_addresses_are_never_blocked() {
+fn b19_whoever_the_host_needs_is_never_blocked() {
     let mut gates = gates(
         "rules from=internet to=self { allow ssh from=admins }
-         reverse-scan shop { listen tcp=443 on=wan; backend \"10.10.0.30\"; on-open block=\"24h\" }",
+         reverse-scan shop { listen tcp=443 on=wan; backend \"10.10.0.30\"; on-open block=\"24h\"
+             accept-proxy from=\"203.0.113.16/28\" }",
     );
     let never = shown(&gates.pop().unwrap().on_open.unwrap().never);
-    for spared in ["198.51.100.6/31", "10.99.0.1/32", "192.0.2.1/32", "10.10.0.1/32"] {
+    for spared in [
+        "198.51.100.6/31",
+        "10.99.0.1/32",
+        "192.0.2.1/32",
+        "10.10.0.1/32",
+        "203.0.113.16/28",
+        "10.10.0.30/32",
+    ] {
         assert!(never.iter().any(|net| net == spared), "{spared} is not in {never:?}");
     }
 }
