@@ -84,7 +84,8 @@ const ATTEMPTS: &[Attempt] = &[
     gate("stream-socket", Layers::All, Expected::Succeeds, || socket(libc::AF_INET6, STREAM)),
     gate("connect", Layers::All, Expected::Succeeds, connect),
     gate("datagram-socket", Layers::All, Expected::Killed, || socket(libc::AF_INET, libc::SOCK_DGRAM)),
-    gate("open-file", Layers::All, Expected::Killed, || open(c"/etc/passwd")),
+    gate("open-file", Layers::All, Expected::Refused, || open(c"/etc/passwd")),
+    gate("give-memory-back", Layers::All, Expected::Succeeds, give_memory_back),
     gate("bind", Layers::All, Expected::Killed, bind),
     gate("execute", Layers::All, Expected::Killed, execute),
     gate("fork", Layers::All, Expected::Killed, fork),
@@ -227,6 +228,18 @@ fn bind() -> io::Result<()> {
 fn thread() -> io::Result<()> {
     let thread = std::thread::Builder::new().name("selftest".to_owned()).spawn(|| ())?;
     thread.join().map_err(|_| io::Error::other("the thread panicked"))
+}
+
+/// Many threads whose heaps grow and shrink, for which the C library would like to read files.
+fn give_memory_back() -> io::Result<()> {
+    let shrink = || {
+        let blocks: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 100 << 10]).collect();
+        std::hint::black_box(&blocks);
+    };
+    let threads: Vec<_> = (0..32).map(|_| std::thread::spawn(shrink)).collect();
+    threads
+        .into_iter()
+        .try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked")))
 }
 
 fn execute() -> io::Result<()> {

@@ -118,7 +118,7 @@ impl Gates {
         self.configured.as_ref()?.gates.iter().find(|plan| plan.name == gate)
     }
 
-    /// Tells the worker what it needs to begin: its gates, then the whole book.
+    /// Tells the worker its gates, with their sockets.
     fn configure(&mut self, countries: Option<File>) -> io::Result<()> {
         let Some(configured) = &self.configured else { return Ok(()) };
         let gates: Vec<GatePlan> =
@@ -205,13 +205,12 @@ impl Daemon {
             self.gates.worker.put_off();
             return;
         }
-        match self.gates.configure(countries) {
-            Ok(()) => self.gates.hand_over_book(),
-            Err(error) => {
-                self.troubles
-                    .add(Trouble::Gates, format!("the gates' sockets could not be handed over: {error}"));
-                self.gates.worker.ended();
-            }
+        // The book first: clients may be waiting in the sockets that come with the gates.
+        self.gates.hand_over_book();
+        if let Err(error) = self.gates.configure(countries) {
+            self.troubles
+                .add(Trouble::Gates, format!("the gates' sockets could not be handed over: {error}"));
+            self.gates.worker.ended();
         }
     }
 

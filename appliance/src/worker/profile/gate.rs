@@ -43,8 +43,9 @@ pub const GATE: Profile = Profile {
     data_bytes_max: 512 << 20,
     threads_max: 1_024,
     network: Network::Connect,
-    // Its arguments lie in memory, where no filter sees them; the C library falls back to `clone`.
-    unknown: &[libc::SYS_clone3],
+    // The arguments of `clone3` lie in memory, where no filter sees them; the C library falls back to `clone`. Its heap
+    // looks into /proc and /sys when threads give memory back, and does without what it cannot open.
+    unknown: &[libc::SYS_clone3, libc::SYS_openat],
     syscalls: &[
         any(libc::SYS_accept4, "clients"),
         only(libc::SYS_socket, INET_STREAM, "clients' ports, backends"),
