@@ -148,6 +148,21 @@ fn load_what_a_front_says_wrongly_is_refused_and_disturbs_nobody() {
 }
 
 #[test]
+fn load_a_front_that_says_nothing_is_not_waited_for_without_end() {
+    let scene = Scene::new();
+    let backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
+    let daemon = daemon(&scene, &fronted(""));
+    let mut silent = scene.connect(FRONT, GATE);
+    let mut halting = scene.connect(FRONT, GATE);
+    halting.write_all(b"PROXY TCP4 203.0.113.67 ").expect("the gate reads");
+    for stream in [&mut silent, &mut halting] {
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "it is led on");
+    }
+    assert_eq!(counter(&wait_accepted(&daemon, "shop", 2), "header-silent"), 2);
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
 fn load_a_forged_header_to_a_gate_without_fronts_is_nothing_but_payload() {
     let scene = Scene::new();
     let backend = Backend::start(&scene, BACKENDS[0], Service::Echo);

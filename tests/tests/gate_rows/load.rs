@@ -74,6 +74,8 @@ fn load_ten_thousand_clients_with_one_connection_each() {
     let backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
     let budget = "budget in-flight=10000 per-second=10000 then=refuse";
     let daemon = daemon(&scene, &gate(&format!("ports 7001; timeout \"10s\"; {budget}")));
+    let worker = worker_pid(&daemon);
+    let before = resident(worker);
     // One in a hundred has an open port.
     let _open: Vec<_> =
         (0..MANY).step_by(100).map(|n| scene.open_port(&of_the_crowd(n).to_string(), 7001)).collect();
@@ -89,6 +91,9 @@ fn load_ten_thousand_clients_with_one_connection_each() {
     assert!(known["gate_clients"].as_u64() > Some(MANY as u64 / 100), "{told:#}");
     let open = verdicts(&daemon).values().filter(|r| r["findings"][0]["outcome"] == "open").count();
     assert!(open <= of(&fates, Fate::Closed), "{open} open, {fates:?}");
+    assert_eq!(worker_pid(&daemon), worker, "the worker died of it");
+    let grown = resident(worker).saturating_sub(before);
+    assert!(grown < MANY as u64 * BYTES_PER_CONNECTION_MAX, "{} KiB more", grown >> 10);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::backend::{Backend, Service};
 use crate::scene::*;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn b11_tcp_passes_both_ways_and_half_closes() {
@@ -60,6 +60,43 @@ fn b11_a_reset_of_the_client_reaches_the_backend() {
     wait_told(&daemon, "shop", "its end is seen", |told| told["relaying"] == 0);
     let there = || scene.inside.stdout(["ss", "-Htn", "state", "established", "sport", "=", ":9000"]);
     glacis_tests::daemon::eventually("the backend's side is gone", SOON, || there().trim().is_empty());
+}
+
+#[test]
+fn b11_relayed_connections_outlive_a_reload_and_the_gates_end() {
+    let scene = Scene::new();
+    let _backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
+    let daemon = daemon(&scene, &gate("ports 7001"));
+    let mut stream = scene.connect(CLIENT, GATE);
+    let mut passes = || {
+        stream.write_all(b"x").expect("the gate takes it");
+        stream.read_exact(&mut [0]).expect("it comes back");
+    };
+    passes();
+    daemon.write_policy(&policy(&gate("ports 7002; mode detect; protocol http")));
+    daemon.ask(&["apply"]);
+    passes();
+    assert_eq!(scene.talk(OTHER, GATE, "hello"), "hello");
+    assert_eq!(scene.syns(OTHER).into_keys().collect::<Vec<_>>(), [7002], "new settings are for the next");
+    daemon.write_policy(&policy(&gate_at("till", SECOND_GATE, &(plain() + "ports 7001"))));
+    daemon.ask(&["apply"]);
+    passes();
+    assert!(
+        scene.try_connect(OTHER, GATE, Duration::from_secs(2)).is_err(),
+        "a gate that is no more lets in"
+    );
+}
+
+#[test]
+fn b11_a_relayed_connection_without_a_byte_ends_in_time() {
+    let scene = Scene::new();
+    let _backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
+    let daemon = daemon(&scene, &gate("ports 7001; idle \"10s\""));
+    let mut stream = scene.connect(CLIENT, GATE);
+    let began = Instant::now();
+    let end = stream.read(&mut [0]);
+    assert!(matches!(&end, Ok(0) | Err(_)) && began.elapsed() >= Duration::from_secs(9), "{end:?}");
+    assert_eq!(counter(&wait_accepted(&daemon, "shop", 1), "idle"), 1);
 }
 
 #[test]

@@ -194,6 +194,22 @@ fn load_a_hello_over_twenty_segments_is_read_as_one() {
 }
 
 #[test]
+fn load_a_client_that_never_ends_its_hello_is_not_waited_for_without_end() {
+    let scene = Scene::new();
+    let backends = named(&scene);
+    let daemon = daemon(&scene, &routed(""));
+    let hello = hello_of(&scene, Some("shop.example.org"));
+    let mut silent = scene.connect(CLIENT, GATE);
+    let mut halting = scene.connect(CLIENT, GATE);
+    halting.write_all(&hello[..hello.len() / 2]).expect("the gate reads");
+    for stream in [&mut silent, &mut halting] {
+        assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "it is led on");
+    }
+    assert_eq!(counter(&wait_accepted(&daemon, "shop", 2), "hello-silent"), 2);
+    assert_eq!(backends.each_ref().map(Backend::count), [0, 0, 0]);
+}
+
+#[test]
 fn load_forged_hellos_end_within_a_bound_and_disturb_nobody() {
     let scene = Scene::new();
     let _backends = named(&scene);
