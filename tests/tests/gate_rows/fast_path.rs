@@ -127,6 +127,7 @@ fn b20_who_is_forgotten_goes_by_the_worker_again_and_is_looked_at() {
     let daemon = daemon(&scene, &fast(""));
     introduced(&scene, &daemon, CLIENT);
     daemon.ask(&["gate", "forget", CLIENT]);
+    heard(&daemon, "shop");
     eventually("the kernel forgets", SOON, || set_elements(&daemon, CLIENTS4).is_empty());
     let _open = scene.open_port(CLIENT, 7001);
     assert_eq!(scene.talk(CLIENT, GATE, "hello"), "");
@@ -143,6 +144,7 @@ fn b20_established_connections_keep_their_path_or_lose_it_as_the_policy_says() {
         let mut stream = open_connection(&scene, CLIENT);
         wait_ways(&daemon, 1, 1);
         daemon.ask(&["gate", "forget", CLIENT]);
+        heard(&daemon, "shop");
         eventually("the kernel forgets", SOON, || set_elements(&daemon, CLIENTS4).is_empty());
         assert_eq!(passes(&mut stream), goes_on, "{established}");
     }
@@ -156,8 +158,7 @@ fn b20_reload_and_restart_keep_clients_and_connections() {
     introduced(&scene, &daemon, CLIENT);
     let mut stream = open_connection(&scene, CLIENT);
 
-    daemon.write_policy(&policy(&(fast("") + "set unused { entry \"192.0.2.1\" }\n")));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &(fast("") + "set unused { entry \"192.0.2.1\" }\n"), "shop");
     assert!(passes(&mut stream), "a reload cuts connections");
     assert!(set_elements(&daemon, CLIENTS4).contains_key(CLIENT), "a reload forgets clients");
 
@@ -197,8 +198,7 @@ fn b20_while_a_backend_is_down_connections_come_back_to_the_worker() {
 
     // With another one in service, all go there, and by the kernel.
     let _second = Backend::start(&scene, second, Service::Named("secnd"));
-    daemon.write_policy(&policy(&gate_at("shop", GATE, &format!("backend \"{second}\"; {nodes}"))));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &gate_at("shop", GATE, &format!("backend \"{second}\"; {nodes}")), "shop");
     wait_told(&daemon, "shop", "one of two serves", |told| {
         let backends = told["backends"].as_array().cloned().unwrap_or_default();
         backends.iter().filter(|backend| backend["down"].is_null()).count() == 1

@@ -46,8 +46,7 @@ fn b08_verdicts_outlive_reload_kill_and_loss_of_the_kernels_state() {
     known.still_known(GATE);
     let book = verdicts(&daemon);
 
-    daemon.write_policy(&policy(&gate("ports 7001; timeout \"400ms\"")));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &gate("ports 7001; timeout \"400ms\""), "shop");
     known.still_known(GATE);
 
     std::thread::sleep(ON_DISK);
@@ -126,6 +125,7 @@ fn b08_who_is_forgotten_is_looked_at_again() {
     drop(known.open);
     assert_eq!(known.scene.talk(CLIENT, GATE, "hello"), "", "judged anew without being forgotten");
     daemon.ask(&["gate", "forget", CLIENT]);
+    heard(&daemon, "shop");
     assert!(findings(&daemon, CLIENT).is_empty() && !findings(&daemon, OTHER).is_empty());
     assert_eq!(known.scene.talk(CLIENT, GATE, "hello"), "hello");
     assert_eq!(wait_findings(&daemon, CLIENT)[&7001], "refused");
@@ -180,6 +180,7 @@ fn learn(daemon: &Daemon, text: &str) {
     give(&mut child, text);
     let status = child.wait().expect("glacis ends");
     assert!(status.success(), "verdicts are not taken over: {text}\n{}", daemon.log());
+    heard(daemon, "shop");
 }
 
 fn learning(daemon: &Daemon) -> std::process::Child {

@@ -73,13 +73,11 @@ fn b11_relayed_connections_outlive_a_reload_and_the_gates_end() {
         stream.read_exact(&mut [0]).expect("it comes back");
     };
     passes();
-    daemon.write_policy(&policy(&gate("ports 7002; mode detect; protocol http")));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &gate("ports 7002; mode detect; protocol http"), "shop");
     passes();
     assert_eq!(scene.talk(OTHER, GATE, "hello"), "hello");
     assert_eq!(scene.syns(OTHER).into_keys().collect::<Vec<_>>(), [7002], "new settings are for the next");
-    daemon.write_policy(&policy(&gate_at("till", SECOND_GATE, &(plain() + "ports 7001"))));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &gate_at("till", SECOND_GATE, &(plain() + "ports 7001")), "till");
     passes();
     assert!(
         scene.try_connect(OTHER, GATE, Duration::from_secs(2)).is_err(),

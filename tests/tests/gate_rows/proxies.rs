@@ -36,8 +36,7 @@ fn admitted(program: Program) {
 
     // Where any open port counts, it is refused, and what was found before is enough for that.
     let before = scene.syns(CLIENT);
-    daemon.write_policy(&policy(&proving(GATE, "").replace("prove proxy", "prove open")));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &proving(GATE, "").replace("prove proxy", "prove open"), "shop");
     assert_eq!(scene.talk(CLIENT, GATE, "hello"), "");
     assert_eq!(scene.syns(CLIENT), before);
 }

@@ -84,6 +84,7 @@ fn b19_who_has_an_open_port_is_banned_for_a_time() {
     drop(open);
     daemon.ask(&["unblock", CLIENT]);
     daemon.ask(&["gate", "forget", CLIENT]);
+    heard(&daemon, "shop");
     assert_eq!(scene.talk(CLIENT, GATE, "hello"), "hello");
 }
 

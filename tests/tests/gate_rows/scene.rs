@@ -283,6 +283,19 @@ pub fn daemon<'a>(scene: &'a Scene, nodes: &str) -> Daemon<'a> {
     daemon
 }
 
+/// Puts nodes into force in place of those before; `gate` is one of theirs.
+pub fn apply(daemon: &Daemon, nodes: &str, gate: &str) {
+    daemon.write_policy(&policy(nodes));
+    daemon.ask(&["apply"]);
+    heard(daemon, gate);
+}
+
+/// Waits until the gate worker has done what it was told before: a look by hand comes after that, and at this host there
+/// is nothing to look at.
+pub fn heard(daemon: &Daemon, gate: &str) {
+    daemon.ask(&["gate", "test", "127.0.0.1", "--gate", gate]);
+}
+
 /// Waits until the ruleset stands and the gates are served.
 pub fn serving(scene: &Scene, daemon: &Daemon) {
     daemon.wait_ready();

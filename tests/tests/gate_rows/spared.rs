@@ -39,8 +39,7 @@ fn b13_private_addresses_are_not_looked_at_unless_the_policy_says_so() {
     let _open = scene.open_port(PRIVATE, 7001);
     spared(&scene, &daemon, PRIVATE);
 
-    daemon.write_policy(&policy(&gate("ports 7001; private #true")));
-    daemon.ask(&["apply"]);
+    apply(&daemon, &gate("ports 7001; private #true"), "shop");
     assert_eq!(scene.talk(PRIVATE, GATE, "hello"), "");
     assert_eq!(wait_findings(&daemon, PRIVATE)[&7001], "open");
 }
