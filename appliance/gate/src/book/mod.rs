@@ -14,11 +14,15 @@ use glacis_control::gate::{ClientRecord, Finding};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Most clients of a book.
 pub const CLIENTS_MAX: usize = 65_536;
 /// Most findings of a book, of all clients together; 16 bytes each.
 pub const FINDINGS_MAX: usize = 1_048_576;
+/// How long before a ban a look may have ended that its packets spoilt: two of the longest timeouts, one for the look
+/// and one for clocks and messages under way, and 5 s to spare.
+const DOUBT: Duration = Duration::from_secs(25);
 
 /// Records by client.
 #[derive(Debug)]
@@ -89,16 +93,32 @@ impl Book {
 
     /// Forgets the clients within a network, and says who they were.
     pub fn forget(&mut self, within: &IpNet) -> Vec<IpAddr> {
-        let within = canonical(within);
-        let known: Vec<IpAddr> = if within.prefix_len() == within.max_prefix_len() {
-            self.records.get(&within.addr()).map(|record| record.client).into_iter().collect()
-        } else {
-            self.records.keys().filter(|client| within.contains(*client)).copied().collect()
-        };
+        let known = self.within(within);
         for client in &known {
             self.remove(*client);
         }
         known
+    }
+
+    /// Drops what a ban may have made of looks: of the clients within that were looked at since, or up to 25 s before,
+    /// every finding that is not open. Silence may be the ban's own, whereas an open port has answered.
+    ///
+    /// Of such a client findings of earlier looks go as well, since a record knows its latest look alone. Returns the
+    /// clients of whom less is known now, or nothing.
+    pub fn doubt(&mut self, within: &IpNet, since: UnixMillis) -> Vec<IpAddr> {
+        let from = UnixMillis(since.0.saturating_sub(DOUBT.as_millis() as u64));
+        let mut doubted = self.within(within);
+        doubted.retain(|client| {
+            let shaky = self.records.get(client).is_some_and(|record| {
+                record.seen >= from && !record.findings.iter().all(|finding| finding.outcome.is_open())
+            });
+            if shaky && let Some(mut record) = self.remove(*client) {
+                record.findings.retain(|finding| finding.outcome.is_open());
+                self.insert(record);
+            }
+            shaky
+        });
+        doubted
     }
 
     /// Drops findings that have ended, and returns the clients of whom nothing is left.
@@ -164,6 +184,17 @@ impl Book {
         ports
     }
 
+    /// Clients of whom something is known; all are walked through unless it is one address.
+    fn within(&self, network: &IpNet) -> Vec<IpAddr> {
+        let network = canonical(network);
+        if network.prefix_len() == network.max_prefix_len() {
+            self.records.get(&network.addr()).map(|record| record.client).into_iter().collect()
+        } else {
+            self.records.keys().filter(|client| network.contains(*client)).copied().collect()
+        }
+    }
+
+    /// A record without findings is none.
     fn insert(&mut self, record: ClientRecord) {
         let Some(end) = first_end(&record) else { return };
         self.findings += record.findings.len();

@@ -154,6 +154,27 @@ fn a_network_is_forgotten_without_its_neighbours() {
     assert_eq!(book.len(), 1);
 }
 
+#[test]
+fn a_ban_casts_doubt_on_what_it_may_have_silenced_and_on_no_open_port() {
+    let mut book = Book::new();
+    let silent = finding(80, PortOutcome::Silent, 900_000);
+    let both = [finding(22, PortOutcome::Open, 900_000), silent];
+    let since = UnixMillis(100_000);
+    book.learn(client(1), &both, UnixMillis(200_000));
+    book.learn(client(2), &[silent], UnixMillis(75_000));
+    book.learn(client(3), &[silent], UnixMillis(74_999));
+    book.learn(client(4), &both[..1], since);
+    book.learn(client(200), &[silent], since);
+    let mut doubted = book.doubt(&"203.0.113.0/25".parse().unwrap(), since);
+    doubted.sort_unstable();
+    assert_eq!(doubted, [client(1), client(2)]);
+    assert_eq!(book.get(client(1)).map(|record| &record.findings[..]), Some(&both[..1]));
+    assert_eq!(book.get(client(2)), None);
+    assert_eq!([3, 4, 200].map(|n| book.get(client(n)).is_some()), [true; 3]);
+    assert_eq!(book.doubt(&IpNet::from(mapped(200)), UnixMillis(0)), [client(200)]);
+    assert_eq!(book.doubt(&IpNet::from(client(200)), UnixMillis(0)), Vec::<IpAddr>::new());
+}
+
 /// A generator with a fixed seed (xorshift64).
 struct Chance(u64);
 
@@ -171,14 +192,19 @@ impl Chance {
 #[test]
 fn totals_orders_and_bounds_hold_through_twenty_thousand_random_steps() {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let mut book = Book::bounded(24, 60);
-    let (mut now, mut evicted) = (1_000, 0);
+    let mut book = Book::bounded(16, 40);
+    let (mut now, mut evicted, mut doubted) = (1_000, 0, 0);
     for _ in 0..20_000 {
         now += chance.below(20);
         let who = client(chance.below(40) as u8);
         match chance.below(10) {
             0 => drop(book.forget(&IpNet::from(who))),
-            1 | 2 => {
+            1 if chance.below(4) == 0 => {
+                // Of looks around half a second ago.
+                let since = UnixMillis(now + 25_000 - chance.below(1_000));
+                doubted += doubt_and_check(&mut book, &random_network(&mut chance), since);
+            }
+            2 | 3 => {
                 for gone in book.expire(UnixMillis(now)) {
                     assert_eq!(book.get(gone), None);
                 }
@@ -203,7 +229,35 @@ fn totals_orders_and_bounds_hold_through_twenty_thousand_random_steps() {
         check(&book);
     }
     assert_eq!(book.evicted(), evicted);
-    assert!(evicted > 100, "the bounds were hardly met");
+    assert!(evicted > 100, "the bounds were hardly met: {evicted}");
+    assert!(doubted > 100, "hardly anybody was doubted: {doubted}");
+}
+
+/// A host, or some of the clients.
+fn random_network(chance: &mut Chance) -> IpNet {
+    let prefix = 28 + chance.below(5) as u8;
+    IpNet::new(client(chance.below(40) as u8), prefix).unwrap().trunc()
+}
+
+/// What is left and who is named are what a walk through all records before says. Returns how many they are.
+fn doubt_and_check(book: &mut Book, within: &IpNet, since: UnixMillis) -> usize {
+    let before: BTreeMap<IpAddr, ClientRecord> = book.records().map(|r| (r.client, r.clone())).collect();
+    let mut doubted = book.doubt(within, since);
+    doubted.sort_unstable();
+    let mut expected = Vec::new();
+    for (who, mut known) in before {
+        let total = known.findings.len();
+        if within.contains(&who) && known.seen.0 + 25_000 >= since.0 {
+            known.findings.retain(|finding| finding.outcome.is_open());
+        }
+        if known.findings.len() < total {
+            expected.push(who);
+        }
+        let left = Some(&known).filter(|known| !known.findings.is_empty());
+        assert_eq!(book.get(who), left);
+    }
+    assert_eq!(doubted, expected);
+    doubted.len()
 }
 
 fn check(book: &Book) {
