@@ -102,6 +102,15 @@ pub fn counted(told: &Value, names: &[&str]) -> usize {
     usize::try_from(names.iter().map(|name| counter(told, name)).sum::<u64>()).expect("few enough")
 }
 
+/// Waits until something happened that is told in all these words; what happens is on disk a moment later.
+pub fn wait_event(daemon: &Daemon, words: &[&str]) {
+    let told = || {
+        let events = daemon.ask(&["events"]);
+        events.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    eventually(&format!("an event with {words:?}"), SOON, told);
+}
+
 /// Elements of one of the table's sets, each with its timeout in seconds.
 pub fn set_elements(daemon: &Daemon, set: &str) -> BTreeMap<String, Option<u64>> {
     let text = daemon.nft(&["-j", "list", "set", "inet", "glacis", set]);

@@ -229,13 +229,14 @@ fn b21_a_backend_that_is_down_is_left_out_until_it_is_up_again() {
     let state = |told: &serde_json::Value| told["backends"][0]["down"].clone();
     wait_told(&daemon, "shop", "both serve", |told| state(told).is_null());
     drop(down);
-    let told = wait_told(&daemon, "shop", "one is down", |told| state(told).is_string());
-    assert!(daemon.ask(&["events"]).contains("out of service"), "{told:#}");
+    wait_told(&daemon, "shop", "one is down", |told| state(told).is_string());
+    wait_event(&daemon, &["shop", first, "out of service"]);
     for _ in 0..10 {
         assert_eq!(answered(&scene), "secnd");
     }
     let _again = Backend::start(&scene, first, Service::Named("first"));
     wait_told(&daemon, "shop", "both serve again", |told| state(told).is_null());
+    wait_event(&daemon, &["shop", first, "serves again"]);
     let answers: Vec<_> = (0..10).map(|_| answered(&scene)).collect();
     assert!(answers.iter().any(|answer| answer == "first"), "{answers:?}");
 }

@@ -100,8 +100,7 @@ fn b12_detecting_records_and_admits() {
         assert_eq!(scene.talk(CLIENT, GATE, "hello"), "hello");
     }
     assert_eq!(wait_findings(&daemon, CLIENT)[&7001], "open");
-    let events = daemon.ask(&["events"]);
-    assert!(events.contains(CLIENT) && events.contains("admitted all the same"), "{events}");
+    wait_event(&daemon, &[CLIENT, "7001", "admitted all the same"]);
     assert_eq!(daemon.blocks(), serde_json::json!([]), "who only detects blocks nobody");
     assert_eq!(told(&daemon, "shop")["mode"], "detect");
 }

@@ -64,8 +64,7 @@ fn b15_the_command_line_tells_what_the_page_tells() {
     let verdicts = daemon.ask(&["gate", "verdicts"]);
     let line = verdicts.lines().find(|line| line.contains(CLIENT)).expect("the refused client is listed");
     assert!(line.contains("7001") && line.contains("open"), "{line}");
-    let events = daemon.ask(&["events"]);
-    assert!(events.contains(CLIENT) && events.contains("7001"), "{events}");
+    wait_event(&daemon, &["shop", CLIENT, "7001", "refused"]);
     let one = daemon.ask(&["gate", "verdicts", "--json", "--within", CLIENT]);
     assert!(one.contains(CLIENT) && !one.contains(OTHER), "{one}");
     assert_eq!(daemon.status()["gate_clients"], 3);
