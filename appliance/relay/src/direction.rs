@@ -6,6 +6,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use std::cell::RefCell;
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -18,6 +19,13 @@ const BULK_BYTES_MIN: usize = 16 << 10;
 const TURN_BYTES_MAX: u64 = 1 << 20;
 /// Reads in one turn.
 const TURN_READS_MAX: usize = 16;
+
+/// Copied bytes that all relays of the process together hold for slow receivers. Beyond it a direction reads
+/// [`LEAN_BYTES`] at once, which is then the most that it holds.
+const HELD_BYTES_MAX: usize = 64 << 20;
+const LEAN_BYTES: usize = 1 << 10;
+
+static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -69,10 +77,31 @@ enum Held {
         taken: usize,
     },
     Bytes {
-        bytes: Box<[u8]>,
+        bytes: Copied,
         taken: usize,
     },
     Piped(Pipe),
+}
+
+/// Bytes that count among [`HELD_BYTES`].
+struct Copied(Box<[u8]>);
+
+impl Copied {
+    fn new(bytes: &[u8]) -> Self {
+        HELD_BYTES.fetch_add(bytes.len(), Ordering::Relaxed);
+        Self(bytes.into())
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        HELD_BYTES.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
+}
+
+/// Bytes to read at once by copying, as what is held allows.
+fn room() -> usize {
+    if HELD_BYTES.load(Ordering::Relaxed) < HELD_BYTES_MAX { BUFFER_BYTES } else { LEAN_BYTES }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,7 +182,7 @@ impl Direction {
         loop {
             let done = match &mut self.held {
                 Held::Nothing => return Poll::Ready(Ok(())),
-                Held::First { bytes, taken } | Held::Bytes { bytes, taken } => {
+                Held::First { bytes, taken } | Held::Bytes { bytes: Copied(bytes), taken } => {
                     let rest = &bytes[*taken..];
                     let sent =
                         transfer(to, Interest::WRITABLE, rest.len(), || send(to, rest, SendFlags::empty()))?
@@ -208,11 +237,12 @@ impl Direction {
     /// False when nothing is there yet.
     fn copy(&mut self, from: &TcpStream, to: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
         buffer.resize(BUFFER_BYTES, 0);
+        let buffer = &mut buffer[..room()];
         let ends = has_ended(from);
         let Some(mut received) = receive(from, buffer)? else { return Ok(false) };
         self.pace = if received == BUFFER_BYTES { Pace::Bulk } else { Pace::Exchange };
         self.end_read = received == 0;
-        if ends && received > 0 && received < BUFFER_BYTES {
+        if ends && received > 0 && received < buffer.len() {
             match receive(from, &mut buffer[received..]) {
                 Ok(Some(0)) => self.end_read = true,
                 Ok(Some(more)) => received += more,
@@ -237,7 +267,7 @@ impl Direction {
         let sent = sent.ok().flatten().unwrap_or(0);
         self.passed += sent as u64;
         if sent < bytes.len() {
-            self.held = Held::Bytes { bytes: bytes[sent..].into(), taken: 0 };
+            self.held = Held::Bytes { bytes: Copied::new(&bytes[sent..]), taken: 0 };
         }
     }
 
@@ -301,5 +331,20 @@ fn transfer(
     match result {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Ok(some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_counts_and_much_of_it_makes_relays_read_little() {
+        let before = room();
+        let held: Vec<Copied> =
+            (0..HELD_BYTES_MAX / BUFFER_BYTES).map(|_| Copied::new(&[7; BUFFER_BYTES])).collect();
+        assert_eq!((before, room()), (BUFFER_BYTES, LEAN_BYTES));
+        drop(held);
+        assert_eq!(room(), BUFFER_BYTES);
     }
 }
