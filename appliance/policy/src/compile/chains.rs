@@ -223,6 +223,10 @@ fn forward(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>], gates: &[G
 
 fn output(scope: &Scope<'_>, pairs: &[Pair<'_>], lists: &[List<'_>], gates: &[GatePlan]) -> Vec<Rule> {
     let mut rules = vec![loopback(MetaKey::Oifname)];
+    if !gates.is_empty() {
+        let of_worker = gate_rules::of_worker();
+        rules.extend(lists.iter().flat_map(|list| list.refusals_out(&scope.bindings, &of_worker)));
+    }
     rules.extend(lists.iter().flat_map(|list| list.drops_out(&scope.bindings)));
     rules.push(Rule::new([known_flows(Verdict::Goto(INVALID))]));
     rules.push(neighbours(&ICMPV6_OUT));

@@ -5,7 +5,7 @@
 //! forward   mark ──> gates_forward ──> gate_<name>_flows: counted, and refused if the client is admitted no more
 //! forwards  mark and a backend of the gate ──> accepted
 //! srcnat    mark ──> counted; with `source own` masqueraded
-//! output    user of the worker ──> gates_output: probed ports anywhere, backends
+//! output    user of the worker ──> gates_output: probed ports anywhere, backends, nothing else
 //! ```
 //! Other forwarded packets pay for one comparison of their flow's mark: not to be told from noise between two hosts on
 //! one machine. A led packet pays 0.1 µs beside a port forward's, and 0.2 µs more where its client is looked up.
@@ -164,10 +164,15 @@ fn flows(gate: &GatePlan) -> Chain {
     Chain { name: gate.flows_chain(), hook: None, rules }
 }
 
-/// Takes the worker's packets to its chain, from which they come back to the policy's rules if it opens nothing for them.
+/// Takes the worker's packets to its chain, from which none comes back: the policy's rules for the host itself are not the
+/// worker's.
 pub(super) fn output(gates: &[GatePlan]) -> Option<Rule> {
-    let of_worker = equal(Expr::Meta(MetaKey::SkUid), Operand::atom(Atom::U32(GATE_UID)));
-    (!gates.is_empty()).then(|| Rule::new([of_worker, Verdict::Jump(OUTPUT).into()]).comment("gate worker"))
+    (!gates.is_empty()).then(|| Rule::new([of_worker(), Verdict::Goto(OUTPUT).into()]).comment("gate worker"))
+}
+
+/// Packets of the worker.
+pub(super) fn of_worker() -> Statement {
+    equal(Expr::Meta(MetaKey::SkUid), Operand::atom(Atom::U32(GATE_UID)))
 }
 
 fn opened(gates: &[GatePlan]) -> Vec<Rule> {
@@ -183,6 +188,7 @@ fn opened(gates: &[GatePlan]) -> Vec<Rule> {
         let to = addresses_and_ports(daddr(family), &backends)?;
         Some(Rule::new([to, Statement::Counter, Statement::ACCEPT]).comment("backends of gates"))
     }));
+    rules.push(Rule::new([Statement::Counter, Statement::DROP]).comment("no business of gates"));
     rules
 }
 

@@ -7,7 +7,7 @@ use super::matches::{daddr, devices, in_set, saddr};
 use super::ranges::Ranges;
 use super::{CompileError, ListError, Warning};
 use crate::{Address, AddressRange, Blocklist, Facts, Policy};
-use glacis_plan::nft::{MetaKey, Name, NfProto, Object, ObjectKind, Rule, Set, Statement};
+use glacis_plan::nft::{Field, MetaKey, Name, NfProto, Object, ObjectKind, Reject, Rule, Set, Statement};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -88,13 +88,27 @@ impl List<'_> {
         self.drops(&to, daddr)
     }
 
-    fn drops(&self, on: &Statement, field: fn(NfProto) -> glacis_plan::nft::Field) -> Vec<Rule> {
-        let drop = |(family, set): (NfProto, &Name)| {
+    /// Refuses what the gate worker would send to a listed destination: a drop of ours would look to it like a client's
+    /// silence.
+    pub(super) fn refusals_out(&self, bindings: &Bindings<'_>, of_worker: &Statement) -> Vec<Rule> {
+        let zones = bindings.of_zones(self.policy.drop_out.iter().map(|zone| zone.as_str()));
+        let Some(to) = devices(MetaKey::Oifname, &zones) else { return vec![] };
+        let refuse = Statement::Reject(Reject::AdminProhibited);
+        self.rules(&[of_worker.clone(), to], daddr, &refuse)
+    }
+
+    fn drops(&self, on: &Statement, field: fn(NfProto) -> Field) -> Vec<Rule> {
+        self.rules(std::slice::from_ref(on), field, &Statement::DROP)
+    }
+
+    fn rules(&self, on: &[Statement], field: fn(NfProto) -> Field, then: &Statement) -> Vec<Rule> {
+        let rule = |(family, set): (NfProto, &Name)| {
+            let mut statements = on.to_vec();
             let count = Statement::CounterRef(self.counter.clone());
-            Rule::new([on.clone(), in_set(field(family), set.clone()), count, Statement::DROP])
-                .comment(format!("blocklist {}", self.policy.name.value))
+            statements.extend([in_set(field(family), set.clone()), count, then.clone()]);
+            Rule::new(statements).comment(format!("blocklist {}", self.policy.name.value))
         };
-        self.families().filter(|(family, _)| self.ranges.has(*family)).map(drop).collect()
+        self.families().filter(|(family, _)| self.ranges.has(*family)).map(rule).collect()
     }
 
     fn families(&self) -> impl Iterator<Item = (NfProto, &Name)> {
