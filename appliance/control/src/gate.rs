@@ -78,6 +78,25 @@ pub struct ClientRecord {
     pub findings: Vec<Finding>,
 }
 
+/// Findings in one message, some 4 MB of JSON, far below what a frame may hold.
+pub const FINDINGS_PER_MESSAGE: usize = 65_536;
+
+/// Cuts records into parts of at most [`FINDINGS_PER_MESSAGE`] findings; a record stays whole.
+pub fn parts(records: impl IntoIterator<Item = ClientRecord>) -> Vec<Vec<ClientRecord>> {
+    let mut parts = Vec::new();
+    let (mut part, mut findings) = (Vec::new(), 0);
+    for record in records {
+        findings += record.findings.len();
+        if findings > FINDINGS_PER_MESSAGE {
+            findings = record.findings.len();
+            parts.push(std::mem::take(&mut part));
+        }
+        part.push(record);
+    }
+    parts.extend((!part.is_empty()).then_some(part));
+    parts
+}
+
 /// What a gate makes of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
@@ -182,4 +201,34 @@ pub struct GateTest {
     pub ports: Vec<(u16, PortOutcome)>,
     pub verdict: Verdict,
     pub micros: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(ports: usize) -> ClientRecord {
+        let finding = |port| Finding { port, outcome: PortOutcome::Unreachable, until: UnixMillis(u64::MAX) };
+        ClientRecord {
+            client: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
+            seen: UnixMillis(u64::MAX),
+            findings: (0..ports as u16).map(finding).collect(),
+        }
+    }
+
+    #[test]
+    fn parts_hold_all_records_in_their_order_and_no_part_too_many_findings() {
+        let sizes = |records: Vec<_>| parts(records).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![]), [0; 0]);
+        assert_eq!(sizes(vec![record(1024); 64]), [64]);
+        assert_eq!(sizes(vec![record(1024); 65]), [64, 1]);
+        assert_eq!(sizes(vec![record(30_000); 3]), [2, 1]);
+    }
+
+    #[test]
+    fn the_largest_part_fits_into_a_frame() {
+        for part in parts(vec![record(1024); 65]).into_iter().chain(parts(vec![record(1); 65_537])) {
+            crate::frame::encode(&part).unwrap();
+        }
+    }
 }

@@ -120,8 +120,8 @@ impl Daemon {
         let at = now();
         let (bans, lifted) = (entered.bans.clone(), entered.lifted.clone());
         let mut ops = bans::enforce_all(&bans, &lifted, at);
-        let banned: Vec<IpNet> = bans.iter().map(|ban| ban.source).collect();
-        ops.extend(self.gates.leave(&banned));
+        ops.extend(self.gates_ban(&bans));
+        self.gates_lift(&lifted);
         let copy = move |tc: &mut TcProgram| {
             lifted.iter().try_for_each(|source| tc.unban(*source).map(drop))?;
             let clock = MonotonicTime::now();
@@ -228,6 +228,7 @@ impl Daemon {
         // Whoever lifts a block by hand says that it was wrong.
         self.store
             .forgive(self.offences.strike(&source).map(|offences| offences.source).into_iter().collect());
+        self.gates_lift(&[source]);
         match self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await {
             Ok(()) => Reply::Unblocked { was_blocked },
             Err(refusal) => Reply::Refused { refusal },
@@ -248,6 +249,7 @@ impl Daemon {
         for source in &sources {
             tracing::info!(%source, "a block ended");
         }
+        self.gates_lift(&sources);
         // The kernel has let go by itself, unless the wall clock was put forward meanwhile.
         let ops = sources.iter().flat_map(bans::lift).collect();
         let lifted =

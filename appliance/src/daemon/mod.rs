@@ -179,20 +179,7 @@ impl Daemon {
         args.state = std::path::absolute(&args.state).unwrap_or(args.state);
         let now = now();
         let mut troubles = Troubles::default();
-        let (store, revisions) = match open_state(&args.state) {
-            Ok(state) => state,
-            // An appliance without its state is still a firewall, and says what it lacks.
-            Err(error) if args.appliance => {
-                tracing::error!(error = crate::log::whole(&error), "the state on disk is not used");
-                troubles.add(
-                    Trouble::State,
-                    format!("blocks and scans are not kept: {}", crate::log::whole(&error)),
-                );
-                args.state = PathBuf::from(VOLATILE_STATE);
-                open_state(&args.state)?
-            }
-            Err(error) => return Err(error),
-        };
+        let (store, revisions) = open_state_or_stand_in(&mut args, &mut troubles)?;
         let store_error = |cause| StartError::Store { folder: args.state.clone(), cause };
         let reader = store.reader();
         let (bans, offences) = (store.bans().map_err(store_error)?, reader.offences().map_err(store_error)?);
@@ -317,6 +304,23 @@ impl Daemon {
     /// Writes an event down. Losing one is counted by the store.
     fn note(&self, kind: EventKind) {
         self.store.note(kind, now());
+    }
+}
+
+/// An appliance without its state is still a firewall, and says what it lacks.
+fn open_state_or_stand_in(
+    args: &mut RunArgs,
+    troubles: &mut Troubles,
+) -> Result<(Store, Revisions), StartError> {
+    match open_state(&args.state) {
+        Err(error) if args.appliance => {
+            let error = crate::log::whole(&error);
+            tracing::error!(error, "the state on disk is not used");
+            troubles.add(Trouble::State, format!("blocks and scans are not kept: {error}"));
+            args.state = PathBuf::from(VOLATILE_STATE);
+            open_state(&args.state)
+        }
+        opened => opened,
     }
 }
 

@@ -5,14 +5,15 @@ mod transport;
 
 pub use transport::{FeedError, FeedReader, FeedWriter, MESSAGE_DESCRIPTORS_MAX};
 
+use glacis_control::UnixMillis;
 use glacis_control::gate::{ClientRecord, Finding, GateStatus, GateTest, Verdict};
 use glacis_plan::GatePlan;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
-/// Most records in one message; a longer book is handed over in several.
-pub const RECORDS_PER_MESSAGE: usize = 4_096;
+/// Most bans in one message; more are handed over in several.
+pub const BANS_PER_MESSAGE: usize = 65_536;
 
 /// Told by the core. The first message is [`ToWorker::Configure`], at once followed by the whole book; or the book comes
 /// first, and then no client that is known is looked at anew.
@@ -33,6 +34,10 @@ pub enum ToWorker {
     Learn { records: Vec<ClientRecord> },
     /// Forget the clients in these networks.
     Forget { within: Vec<IpNet> },
+    /// Whom the kernel keeps out from now on (`added`, with the time since when), and whom no more. Their packets, and the
+    /// answers to ours, are dropped, so that a look at them would see silence: they are refused without one, also where
+    /// a front names them, and what was seen of them since is doubted.
+    Bans { added: Vec<(IpNet, UnixMillis)>, lifted: Vec<IpNet> },
     /// Look at a client as the gate would, whatever is known; nothing is to be remembered of it.
     Test { id: u64, gate: String, client: IpAddr },
 }

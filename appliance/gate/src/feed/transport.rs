@@ -31,6 +31,8 @@ pub enum FeedError {
     Frame(#[from] FrameError),
     #[error("{count} descriptors beside one message; {MESSAGE_DESCRIPTORS_MAX} are the most")]
     Descriptors { count: usize },
+    #[error("{count} descriptors came beside a message that may have {most}")]
+    Unwanted { count: usize, most: usize },
     #[error("descriptors beside a message were lost; is the limit of open files too low?")]
     DescriptorsLost,
 }
@@ -90,12 +92,22 @@ pub struct FeedReader<T> {
     /// Received and not yet understood.
     bytes: Vec<u8>,
     descriptors: Vec<OwnedFd>,
+    descriptors_max: usize,
     messages: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned> FeedReader<T> {
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), descriptors: Vec::new(), messages: PhantomData }
+        Self::bounded(MESSAGE_DESCRIPTORS_MAX)
+    }
+
+    /// For a side that is never sent any: whoever sends one all the same is not heard any more.
+    pub const fn without_descriptors() -> Self {
+        Self::bounded(0)
+    }
+
+    const fn bounded(descriptors_max: usize) -> Self {
+        Self { bytes: Vec::new(), descriptors: Vec::new(), descriptors_max, messages: PhantomData }
     }
 
     /// The next message and the descriptors beside it, close-on-exec. May be cancelled at any time: nothing is lost.
@@ -112,6 +124,10 @@ impl<T: DeserializeOwned> FeedReader<T> {
                 .await
                 .map_err(FeedError::Read)?;
             match received {
+                Received::Bytes if self.descriptors.len() > self.descriptors_max => {
+                    let count = std::mem::take(&mut self.descriptors).len();
+                    return Err(FeedError::Unwanted { count, most: self.descriptors_max });
+                }
                 Received::Bytes => {}
                 Received::End => return Err(FeedError::Ended),
                 Received::DescriptorsLost => return Err(FeedError::DescriptorsLost),
@@ -225,6 +241,18 @@ mod tests {
         assert!(message == expected);
         assert_eq!(passed.len(), MESSAGE_DESCRIPTORS_MAX);
         sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_side_that_takes_no_descriptors_hears_nobody_who_sends_one() {
+        let (core, worker) = pair();
+        let (_read_end, write_end) = io::pipe().unwrap();
+        let writer = FeedWriter::<Message>::new();
+        writer.send(&worker, &vec!["status".into()], &[]).await.unwrap();
+        writer.send(&worker, &vec!["status".into()], &[write_end.as_fd()]).await.unwrap();
+        let mut reader = FeedReader::<Message>::without_descriptors();
+        reader.next(&core).await.unwrap();
+        assert!(matches!(reader.next(&core).await, Err(FeedError::Unwanted { count: 1, most: 0 })));
     }
 
     #[tokio::test]

@@ -120,6 +120,12 @@ impl Link {
                     book.forget(network);
                 }
             }
+            ToWorker::Bans { added, lifted: _ } => {
+                let mut book = self.shared.book_mut();
+                for (network, since) in &added {
+                    book.doubt(network, *since);
+                }
+            }
             ToWorker::Test { id, gate, client } => self.test(id, &gate, client),
         }
         Ok(())

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 /// Most ports of one client; the store keeps no more.
 const FINDINGS_MAX: usize = 1024;
-/// Findings that one request carries, some 4 MB of JSON.
-const FINDINGS_PER_REQUEST: usize = 65_536;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
@@ -96,22 +94,6 @@ fn fault(record: &ClientRecord) -> Option<&'static str> {
     }
 }
 
-/// Requests of a bounded size.
-pub fn parts(records: Vec<ClientRecord>) -> Vec<Vec<ClientRecord>> {
-    let mut parts = Vec::new();
-    let (mut part, mut findings) = (Vec::new(), 0);
-    for record in records {
-        findings += record.findings.len();
-        if findings > FINDINGS_PER_REQUEST {
-            findings = record.findings.len();
-            parts.push(std::mem::take(&mut part));
-        }
-        part.push(record);
-    }
-    parts.extend((!part.is_empty()).then_some(part));
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,13 +145,5 @@ mod tests {
             let error = learned(&(good.clone() + &bad)).unwrap_err();
             assert!(error.starts_with("book.json: ") && error.contains(why), "{bad}: {error}");
         }
-    }
-
-    #[test]
-    fn no_request_is_larger_than_a_frame_and_none_is_lost() {
-        let sizes = |records: Vec<_>| parts(records).iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(sizes(vec![]), [0; 0]);
-        assert_eq!(sizes(vec![record("192.0.2.1", 1); 3]), [3]);
-        assert_eq!(sizes(vec![record("192.0.2.1", FINDINGS_MAX); 130]), [64, 64, 2]);
     }
 }

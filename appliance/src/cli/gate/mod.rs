@@ -201,7 +201,7 @@ fn take_over(out: &mut impl Write, socket: &Path, file: &Path) -> Outcome {
     let records = learn::read(file)?;
     let sent = records.len() as u64;
     let mut news = 0;
-    for part in learn::parts(records) {
+    for part in glacis_control::gate::parts(records) {
         match client::ask(socket, &Request::GateLearn { records: part })? {
             Reply::GateLearned { clients } => news += clients,
             reply => return Err(odd(reply)),

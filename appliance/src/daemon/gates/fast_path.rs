@@ -6,14 +6,13 @@
 use super::super::{Daemon, now};
 use super::Gates;
 use crate::log::whole;
-use glacis_control::UnixMillis;
 use glacis_control::gate::FastPathStatus;
+use glacis_control::{Ban, UnixMillis};
 use glacis_gate::book::{Judgement, judge};
 use glacis_plan::closed::{TABLE, TABLE_FAMILY};
 use glacis_plan::gate::{Backend, FAST_PATH_CLIENTS_MAX, GatePlan};
 use glacis_plan::gate_elements;
 use glacis_plan::nft::Op;
-use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -148,13 +147,13 @@ impl Gates {
         ops
     }
 
-    /// Steps that take clients out of all sets, because they are banned; what is known of them stays.
-    pub(in crate::daemon) fn leave(&mut self, within: &[IpNet]) -> Vec<Op> {
+    /// Steps that take clients out of all sets, because they are banned; what was known of them before stays.
+    pub(super) fn leave(&mut self, bans: &[Ban]) -> Vec<Op> {
         let Some(configured) = &self.configured else { return vec![] };
         let mut ops = vec![];
         for gate in &configured.gates {
             let Some(of_gate) = self.admitted.0.get_mut(&gate.name) else { continue };
-            let banned = |client: &&IpAddr| within.iter().any(|net| net.contains(*client));
+            let banned = |client: &&IpAddr| bans.iter().any(|ban| ban.source.contains(*client));
             let leaving: Vec<IpAddr> = of_gate.clients.keys().filter(banned).copied().collect();
             for client in leaving {
                 of_gate.strike(client);

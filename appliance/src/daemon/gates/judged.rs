@@ -15,11 +15,16 @@ use std::net::{IpAddr, SocketAddr};
 /// Who a ban is by, when a gate found an open port.
 const AUTHOR: &str = "gate";
 
+/// Longest reason that a backend is out of service.
+const CAUSE_CHARS_MAX: usize = 200;
+
 /// What a turn came to, beside what is in the book.
 #[derive(Default)]
 struct Turn {
     /// Of whom something else is known now.
     clients: Vec<IpAddr>,
+    /// Those of them who had to make room.
+    evicted: Vec<IpAddr>,
     found: Vec<EventKind>,
     bans: Vec<Ban>,
     backends: bool,
@@ -34,7 +39,11 @@ impl Daemon {
             match message {
                 // Heard by the feed already.
                 FromWorker::Ready => {}
-                FromWorker::Judged { gate, client, findings, verdict } => {
+                FromWorker::Judged { gate, client, mut findings, verdict } => {
+                    if self.bans.covering(client.to_canonical()).is_some() {
+                        // Answers of a banned client are dropped before anybody sees them: silence says nothing.
+                        findings.retain(|finding| finding.outcome.is_open());
+                    }
                     self.gates.take_judged(&self.store, &gate, client, findings, verdict, at, &mut turn);
                 }
                 FromWorker::Backend { gate, address, down } => {
@@ -44,6 +53,7 @@ impl Daemon {
                 FromWorker::Tested { id, result } => self.gates.tests.answer(id, result),
             }
         }
+        self.store.forget_clients(std::mem::take(&mut turn.evicted));
         for event in turn.found {
             self.note(event);
         }
@@ -65,7 +75,11 @@ impl Daemon {
             return;
         }
         let key = (gate.clone(), address);
-        turn.found.push(if let Some(cause) = down {
+        let down = down.map(|cause| cause.chars().take(CAUSE_CHARS_MAX).collect::<String>());
+        turn.backends = true;
+        // A backend that comes and goes all the time is told by the status.
+        let is_told = self.gates.may_tell();
+        let event = if let Some(cause) = down {
             tracing::warn!(gate, %address, cause, "a backend is out of service");
             self.gates.down.insert(key, cause.clone());
             EventKind::BackendDown { gate, backend: address, cause }
@@ -73,8 +87,8 @@ impl Daemon {
             tracing::info!(gate, %address, "a backend serves again");
             self.gates.down.remove(&key);
             EventKind::BackendUp { gate, backend: address }
-        });
-        turn.backends = true;
+        };
+        turn.found.extend(is_told.then_some(event));
     }
 
     /// Blocks clients with an open port, unless they are never to be blocked.
@@ -94,6 +108,13 @@ impl Daemon {
 }
 
 impl Gates {
+    /// Whether there is room for another event in this tick.
+    const fn may_tell(&mut self) -> bool {
+        let may = self.events_left > 0;
+        self.events_left = self.events_left.saturating_sub(1);
+        may
+    }
+
     /// Learns what a look found, as far as the policy asked for it.
     #[expect(clippy::too_many_arguments, reason = "the parts of one message, and where they go")]
     fn take_judged(
@@ -124,9 +145,8 @@ impl Gates {
             return;
         }
         let admitted = plan.mode == GateMode::Detect;
-        tracing::info!(gate, %client, port, outcome = outcome.name(), admitted, "client with an open port");
-        if self.found_events > 0 {
-            self.found_events -= 1;
+        if self.may_tell() {
+            tracing::info!(gate, %client, port, outcome = outcome.name(), admitted, "client with an open port");
             turn.found.push(EventKind::ClientFound {
                 gate: plan.name.clone(),
                 client,
@@ -135,10 +155,11 @@ impl Gates {
                 admitted,
             });
         }
-        let on_open = plan.on_open.filter(|_| !admitted);
-        if let Some(on_open) =
-            on_open.filter(|on_open| !on_open.never.iter().any(|net| net.contains(&client)))
-        {
+        let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
+        // Whom the policy never has looked at cannot be found by looking.
+        let on_open =
+            plan.on_open.filter(|on_open| !admitted && !holds(&plan.ignore) && !holds(&on_open.never));
+        if let Some(on_open) = on_open {
             turn.bans.push(Ban {
                 source: IpNet::from(client),
                 since: at,
@@ -164,7 +185,7 @@ impl Gates {
         }
         turn.clients.push(client);
         turn.clients.extend(&evicted);
-        store.forget_clients(evicted);
+        turn.evicted.extend(evicted);
     }
 
     /// Learns what another appliance knows. Returns whom it knows something new of.
@@ -194,6 +215,7 @@ impl Gates {
                 news.push(client);
             }
         }
+        store.forget_clients(turn.evicted);
         news
     }
 }

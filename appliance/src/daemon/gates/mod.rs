@@ -4,6 +4,7 @@
 //! the worker no further than it must: what it tells of gates, ports or times that the policy does not name counts for
 //! nothing.
 
+mod banned;
 mod fast_path;
 mod judged;
 mod listeners;
@@ -19,11 +20,11 @@ use super::troubles::Trouble;
 use super::{Daemon, now};
 use crate::log::whole;
 use fast_path::Admitted;
-use glacis_control::gate::GateStatus;
+use glacis_control::gate::{GateStatus, parts};
 use glacis_control::report::WorkerStatus;
 use glacis_control::{ClientRecord, EventKind, UnixMillis};
 use glacis_gate::book::Book;
-use glacis_gate::feed::{FromWorker, RECORDS_PER_MESSAGE, ToWorker};
+use glacis_gate::feed::{BANS_PER_MESSAGE, FromWorker, ToWorker};
 use glacis_plan::gate::GatePlan;
 use glacis_plan::{GeoipFile, GeoipKind};
 use ipnet::IpNet;
@@ -38,8 +39,9 @@ use tally::Tallies;
 use tokio::sync::mpsc;
 use worker::GateWorker;
 
-/// Events of found clients within a second; more are in the records, but not among the events.
-const FOUND_EVENTS_PER_TICK: u32 = 20;
+/// Events of found clients and of backends within a second; more are in the records and in the status, but not among the
+/// events.
+const EVENTS_PER_TICK: u32 = 20;
 
 /// All that the core knows of gates.
 pub(super) struct Gates {
@@ -53,8 +55,8 @@ pub(super) struct Gates {
     admitted: Admitted,
     tallies: Tallies,
     tests: Tests,
-    /// Events of found clients that may still be written in this tick.
-    found_events: u32,
+    /// Events that may still be written in this tick.
+    events_left: u32,
 }
 
 /// What the worker was told last.
@@ -85,7 +87,7 @@ impl Gates {
             admitted: Admitted::default(),
             tallies: Tallies::default(),
             tests: Tests::default(),
-            found_events: FOUND_EVENTS_PER_TICK,
+            events_left: EVENTS_PER_TICK,
         };
         Ok((gates, heard))
     }
@@ -136,9 +138,17 @@ impl Gates {
     }
 
     fn hand_over_book(&mut self) {
-        let records: Vec<_> = self.book.records().cloned().collect();
-        for records in records.chunks(RECORDS_PER_MESSAGE) {
-            self.worker.tell(ToWorker::Learn { records: records.to_vec() }, vec![]);
+        for records in parts(self.book.records().cloned()) {
+            self.worker.tell(ToWorker::Learn { records }, vec![]);
+        }
+    }
+
+    fn tell_bans(&mut self, added: &[(IpNet, UnixMillis)], lifted: &[IpNet]) {
+        for added in added.chunks(BANS_PER_MESSAGE) {
+            self.worker.tell(ToWorker::Bans { added: added.to_vec(), lifted: vec![] }, vec![]);
+        }
+        for lifted in lifted.chunks(BANS_PER_MESSAGE) {
+            self.worker.tell(ToWorker::Bans { added: vec![], lifted: lifted.to_vec() }, vec![]);
         }
     }
 }
@@ -189,8 +199,10 @@ impl Daemon {
             && self.gates.worker.is_running()
             && let Err(error) = self.gates.configure(countries)
         {
+            // It would go on by the settings of before. The next one is told everything.
             self.troubles
                 .add(Trouble::Gates, format!("the gates' sockets could not be handed over: {error}"));
+            self.gates.worker.ended();
         }
         changed
     }
@@ -205,7 +217,11 @@ impl Daemon {
             self.gates.worker.put_off();
             return;
         }
-        // The book first: clients may be waiting in the sockets that come with the gates.
+        // Bans and book first: clients may be waiting in the sockets that come with the gates.
+        let at = now();
+        let bans: Vec<(IpNet, UnixMillis)> =
+            self.bans.iter().filter(|ban| !ban.is_over(at)).map(|ban| (ban.source, ban.since)).collect();
+        self.gates.tell_bans(&bans, &[]);
         self.gates.hand_over_book();
         if let Err(error) = self.gates.configure(countries) {
             self.troubles
@@ -235,7 +251,7 @@ impl Daemon {
 
     /// Once a second: starts the worker again when its pause is over, forgets what has ended.
     pub(super) async fn tick_gates(&mut self) {
-        self.gates.found_events = FOUND_EVENTS_PER_TICK;
+        self.gates.events_left = EVENTS_PER_TICK;
         self.gates.tests.give_up();
         if let Some(cause) = self.gates.worker.overdue() {
             self.take_gate_worker_exit(cause).await;

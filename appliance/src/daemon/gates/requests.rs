@@ -3,9 +3,9 @@
 use super::super::control_socket::refused;
 use super::super::{Daemon, now};
 use super::HEARD_MAX;
-use glacis_control::gate::GateTest;
+use glacis_control::gate::{FINDINGS_PER_MESSAGE, GateTest, parts};
 use glacis_control::{ClientRecord, EventKind, Reply};
-use glacis_gate::feed::{RECORDS_PER_MESSAGE, ToWorker};
+use glacis_gate::feed::ToWorker;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,8 +13,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Most records of one reply: a message has a bound.
+/// Most records of one reply, and most findings of them together: a message has a bound. Who wants the rest asks by
+/// network.
 const RECORDS_MAX: usize = 20_000;
+const FINDINGS_MAX: usize = 2 * FINDINGS_PER_MESSAGE;
 /// Looks that are asked for by hand at once.
 const TESTS_MAX: usize = 16;
 /// A look is over by then: two times the longest timeout, and time to spare.
@@ -67,7 +69,12 @@ impl Daemon {
         let mut records: Vec<&ClientRecord> = book.records().filter(is_asked_for).collect();
         records.sort_unstable_by_key(|record| (Reverse(record.seen), record.client));
         records.truncate((limit as usize).min(RECORDS_MAX));
-        Reply::GateVerdicts { records: records.into_iter().cloned().collect(), clients: book.len() as u64 }
+        let mut findings = 0;
+        let fitting = records.into_iter().take_while(|record| {
+            findings += record.findings.len();
+            findings <= FINDINGS_MAX
+        });
+        Reply::GateVerdicts { records: fitting.cloned().collect(), clients: book.len() as u64 }
     }
 
     pub(in crate::daemon) async fn gate_forget(&mut self, within: Option<IpNet>, author: String) -> Reply {
@@ -89,10 +96,9 @@ impl Daemon {
     pub(in crate::daemon) async fn gate_learn(&mut self, records: Vec<ClientRecord>) -> Reply {
         let at = now();
         let news = self.gates.learn_records(&self.store, records, at);
-        let known: Vec<ClientRecord> =
-            news.iter().filter_map(|client| self.gates.book.get(*client)).cloned().collect();
-        for records in known.chunks(RECORDS_PER_MESSAGE) {
-            self.gates.worker.tell(ToWorker::Learn { records: records.to_vec() }, vec![]);
+        let known = news.iter().filter_map(|client| self.gates.book.get(*client)).cloned();
+        for records in parts(known) {
+            self.gates.worker.tell(ToWorker::Learn { records }, vec![]);
         }
         for clients in news.chunks(HEARD_MAX) {
             let ops = self.gates.follow(clients, at);

@@ -132,16 +132,23 @@ async fn tell(socket: Arc<UnixStream>, mut queue: mpsc::Receiver<Order>) {
     let writer = FeedWriter::new();
     while let Some(Order { message, descriptors }) = queue.recv().await {
         let beside: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        if let Err(error) = writer.send(&socket, &message, &beside).await {
-            // Its exit is noticed elsewhere.
-            tracing::debug!(%error, "the gate worker cannot be told anything");
-            return;
+        match writer.send(&socket, &message, &beside).await {
+            Ok(()) => {}
+            // Nothing was sent yet: what follows can be understood.
+            Err(error @ (FeedError::Frame(_) | FeedError::Descriptors { .. })) => {
+                tracing::error!(%error, "a message to the gate worker is too large");
+            }
+            Err(error) => {
+                // Its exit is noticed elsewhere.
+                tracing::debug!(%error, "the gate worker cannot be told anything");
+                return;
+            }
         }
     }
 }
 
 async fn hear(socket: Arc<UnixStream>, heard: mpsc::Sender<FromWorker>, ready: Ready) {
-    let mut reader = FeedReader::new();
+    let mut reader = FeedReader::without_descriptors();
     loop {
         match reader.next(&socket).await {
             Ok((FromWorker::Ready, _)) => ready.set(),

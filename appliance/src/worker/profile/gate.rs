@@ -7,7 +7,8 @@ const INET_STREAM: &[Argument] =
     &[Argument::Is { index: 0, value: libc::AF_INET as u32 }, Argument::Is { index: 1, value: STREAM }];
 const INET6_STREAM: &[Argument] =
     &[Argument::Is { index: 0, value: libc::AF_INET6 as u32 }, Argument::Is { index: 1, value: STREAM }];
-const UNIX_PAIR: &[Argument] = &[Argument::Is { index: 0, value: libc::AF_UNIX as u32 }];
+const UNIX_PAIR: &[Argument] =
+    &[Argument::Is { index: 0, value: libc::AF_UNIX as u32 }, Argument::Is { index: 1, value: STREAM }];
 const NAME_THREAD: &[Argument] = &[Argument::Is { index: 0, value: libc::PR_SET_NAME as u32 }];
 const THREAD: &[Argument] =
     &[Argument::Has { index: 0, bits: libc::CLONE_THREAD as u32 | libc::CLONE_VM as u32 }];
