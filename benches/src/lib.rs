@@ -7,6 +7,7 @@ mod boot;
 mod figure;
 mod flood;
 mod forged;
+mod gate;
 mod latency;
 mod memory;
 mod nft;
@@ -33,7 +34,7 @@ struct Topic {
     measure: fn() -> Outcome<Vec<Figure>>,
 }
 
-const TOPICS: [Topic; 11] = [
+const TOPICS: [Topic; 12] = [
     Topic { name: "tc", what: "packets in the TC program", measure: tc::figures },
     Topic { name: "nft", what: "rulesets and bans against nft", measure: nft::figures },
     Topic { name: "store", what: "upserts against SQLite", measure: store::figures },
@@ -43,6 +44,7 @@ const TOPICS: [Topic; 11] = [
     Topic { name: "forged", what: "memory under forged sources", measure: forged::figures },
     Topic { name: "latency", what: "from a probe to the kernel's ban", measure: latency::figures },
     Topic { name: "relay", what: "the relay against HAProxy and nginx", measure: relay::figures },
+    Topic { name: "gate", what: "gates against HAProxy, nginx and DNAT", measure: gate::figures },
     Topic { name: "verdict", what: "judging clients by their ports", measure: verdict::figures },
     Topic { name: "boot", what: "image and boot", measure: boot::figures },
 ];

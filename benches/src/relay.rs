@@ -16,19 +16,16 @@ pub(crate) fn figures() -> Outcome<Vec<Figure>> {
     let nginx = Peer::Nginx.start(&road)?;
     let direct = Peer::Direct.start(&road)?;
     let all = [&ours, &haproxy, &nginx, &direct];
-    let connections = compare(&road, &all, Load::Connections)?;
-    let requests = compare(&road, &all, Load::Requests)?;
-    let bulk = compare(&road, &all, Load::Bulk)?;
+    let connections = compare(&all, Load::Connections)?;
+    let requests = compare(&all, Load::Requests)?;
+    let bulk = compare(&all, Load::Bulk)?;
     let prefix = "relay: ";
-    let each = idle_kibibytes(&road, &ours)?;
+    let idle_of = |proxy| idle_kibibytes(proxy, road.connections);
+    let each = idle_of(&ours)?;
     let idle = Figure {
         what: format!("{prefix}memory of an idle connection"),
         ours: format!("{} connections", road.connections),
-        peer: format!(
-            "HAProxy {:.1}, nginx {:.1} KiB",
-            idle_kibibytes(&road, &haproxy)?,
-            idle_kibibytes(&road, &nginx)?
-        ),
+        peer: format!("HAProxy {:.1}, nginx {:.1} KiB", idle_of(&haproxy)?, idle_of(&nginx)?),
         value: each,
         unit: Unit::Kibibytes,
         bound: Bound::AtMost(IDLE_KIBIBYTES_MAX),

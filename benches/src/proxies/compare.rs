@@ -1,7 +1,7 @@
 //! Proxies under the same load in turn, so that what else the machine does meets all of them.
 
+use super::Running;
 use super::load::{self, Window};
-use super::{Road, Running, SERVER};
 use crate::{Bound, Figure, Outcome, Unit, median};
 use std::thread;
 use std::time::Duration;
@@ -57,16 +57,16 @@ impl Load {
 /// What each proxy did in each round.
 pub(crate) struct Compared<'a> {
     load: Load,
-    rounds: Vec<(&'a Running, Vec<Window>)>,
+    rounds: Vec<(&'a Running<'a>, Vec<Window>)>,
 }
 
 /// Puts the proxies under load, one after the other, in several rounds.
-pub(crate) fn compare<'a>(road: &Road, proxies: &[&'a Running], load: Load) -> Outcome<Compared<'a>> {
+pub(crate) fn compare<'a>(proxies: &[&'a Running<'a>], load: Load) -> Outcome<Compared<'a>> {
     let mut rounds: Vec<_> = proxies.iter().map(|proxy| (*proxy, Vec::new())).collect();
     for _ in 0..load.rounds() {
         for (proxy, windows) in &mut rounds {
             let (target, time, processor) = (proxy.target, load.time(), proxy.processor_time());
-            let window = road.clients.enter(|| match load {
+            let window = proxy.road.clients.enter(|| match load {
                 Load::Connections => load::connections(target, time, &processor),
                 Load::Requests => load::requests(target, time, &processor),
                 Load::Bulk => load::bulk(target, time, &processor),
@@ -79,7 +79,13 @@ pub(crate) fn compare<'a>(road: &Road, proxies: &[&'a Running], load: Load) -> O
 
 impl Compared<'_> {
     /// How many times the peer's rate ours is: the median of the rounds' ratios.
-    pub(crate) fn rate(&self, prefix: &str, ours: &Running, peer: &Running, bound: Bound) -> Outcome<Figure> {
+    pub(crate) fn rate(
+        &self,
+        prefix: &str,
+        ours: &Running<'_>,
+        peer: &Running<'_>,
+        bound: Bound,
+    ) -> Outcome<Figure> {
         let what = format!("{prefix}{}", self.load.what());
         self.figure(what, ours, peer, bound, Window::rate, |rate| self.load.show_rate(rate))
     }
@@ -88,8 +94,8 @@ impl Compared<'_> {
     pub(crate) fn processor(
         &self,
         prefix: &str,
-        ours: &Running,
-        peer: &Running,
+        ours: &Running<'_>,
+        peer: &Running<'_>,
         bound: Bound,
     ) -> Outcome<Figure> {
         let what = match self.load {
@@ -104,14 +110,14 @@ impl Compared<'_> {
     fn figure(
         &self,
         what: String,
-        ours: &Running,
-        peer: &Running,
+        ours: &Running<'_>,
+        peer: &Running<'_>,
         bound: Bound,
         value: impl Fn(&Window) -> f64,
         show: impl Fn(f64) -> String,
     ) -> Outcome<Figure> {
-        let values = |proxy: &Running| -> Outcome<Vec<f64>> {
-            let found = self.rounds.iter().find(|(running, _)| running.target == proxy.target);
+        let values = |proxy: &Running<'_>| -> Outcome<Vec<f64>> {
+            let found = self.rounds.iter().find(|(running, _)| std::ptr::eq(*running, proxy));
             let (_, windows) = found.ok_or_else(|| format!("{} was not measured", proxy.name))?;
             Ok(windows.iter().map(&value).collect())
         };
@@ -128,14 +134,15 @@ impl Compared<'_> {
     }
 }
 
-/// What each of many idle connections takes of a proxy's own memory.
-pub(crate) fn idle_kibibytes(road: &Road, proxy: &Running) -> Outcome<f64> {
+/// What each of so many idle connections takes of a proxy's own memory.
+pub(crate) fn idle_kibibytes(proxy: &Running<'_>, count: usize) -> Outcome<f64> {
+    let clients = &proxy.road.clients;
     let before = proxy.own_kibibytes()?;
-    let connections = road.clients.enter(|| load::idle(proxy.target, road.connections))?;
+    let connections = clients.enter(|| load::idle(proxy.target, count))?;
     thread::sleep(SETTLE);
-    let each = (proxy.own_kibibytes()? - before) / connections.len() as f64;
+    let each = (proxy.own_kibibytes()? - before) / count as f64;
     drop(connections);
-    road.clients.enter(|| load::forget_idle(SERVER))?;
+    clients.enter(|| load::forget_idle(proxy.target))?;
     thread::sleep(SETTLE);
     Ok(each)
 }

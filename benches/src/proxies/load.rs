@@ -61,7 +61,7 @@ impl Window {
 }
 
 /// Each connection: one request, one answer, the server ends it.
-pub(crate) fn connections(target: SocketAddr, time: Duration, proxy: &ProcessorTime) -> Outcome<Window> {
+pub(crate) fn connections(target: SocketAddr, time: Duration, proxy: &ProcessorTime<'_>) -> Outcome<Window> {
     crowd(CLIENTS, time, proxy, |count, stop| {
         while !stop.load(Ordering::Relaxed) {
             let mut stream = open(target)?;
@@ -76,7 +76,7 @@ pub(crate) fn connections(target: SocketAddr, time: Duration, proxy: &ProcessorT
 }
 
 /// One connection for each client, one request at a time.
-pub(crate) fn requests(target: SocketAddr, time: Duration, proxy: &ProcessorTime) -> Outcome<Window> {
+pub(crate) fn requests(target: SocketAddr, time: Duration, proxy: &ProcessorTime<'_>) -> Outcome<Window> {
     crowd(CLIENTS, time, proxy, |count, stop| {
         let mut stream = open(target)?;
         while !stop.load(Ordering::Relaxed) {
@@ -88,7 +88,7 @@ pub(crate) fn requests(target: SocketAddr, time: Duration, proxy: &ProcessorTime
 }
 
 /// Downloads side by side; the count is of bytes.
-pub(crate) fn bulk(target: SocketAddr, time: Duration, proxy: &ProcessorTime) -> Outcome<Window> {
+pub(crate) fn bulk(target: SocketAddr, time: Duration, proxy: &ProcessorTime<'_>) -> Outcome<Window> {
     crowd(STREAMS, time, proxy, |count, stop| {
         let mut stream = open(target)?;
         stream.write_all(&[Asks::Bulk as u8; REQUEST_BYTES])?;
@@ -140,7 +140,7 @@ fn exchange(stream: &mut TcpStream, asks: Asks) -> io::Result<()> {
 fn crowd(
     size: usize,
     time: Duration,
-    proxy: &ProcessorTime,
+    proxy: &ProcessorTime<'_>,
     work: impl Fn(&AtomicU64, &AtomicBool) -> io::Result<()> + Sync,
 ) -> Outcome<Window> {
     let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));

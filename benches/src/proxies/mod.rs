@@ -80,12 +80,14 @@ impl Road {
             namespace.run(["sysctl", "-q", "-w", "net.ipv4.tcp_max_syn_backlog=4096"]);
         }
         proxy.run(["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"]);
+        // Connections of half a minute must fit the table of a router that follows them.
+        proxy.run(["sysctl", "-q", "-w", "net.netfilter.nf_conntrack_tcp_timeout_time_wait=5"]);
         let server = Process::start(this_in(&servers)?.args([SERVER_ARGUMENT, &SERVER.to_string()]))?;
         Ok(Self { clients, proxy, connections, _server: server, _servers: servers })
     }
 
     /// Waits until a client's exchange with the server by way of this address comes about.
-    fn wait_for(&self, what: &str, target: SocketAddr) -> Outcome<()> {
+    pub(crate) fn wait_for(&self, what: &str, target: SocketAddr) -> Outcome<()> {
         let start = Instant::now();
         while !self.clients.enter(|| load::is_reached(target)) {
             if start.elapsed() > READY_WITHIN {

@@ -13,44 +13,54 @@ pub(crate) enum Peer {
     Own,
     Haproxy,
     Nginx,
+    /// The kernel alone, by a rule for each direction and no other.
+    Dnat,
     /// No proxy: the way is routed.
     Direct,
 }
 
-/// A proxy at work.
-pub(crate) struct Running {
+/// Between clients and the server.
+pub(crate) struct Running<'a> {
     pub(crate) name: &'static str,
+    pub(crate) road: &'a Road,
     /// Where clients find the server by way of it.
     pub(crate) target: SocketAddr,
-    process: Option<Process>,
-    _folder: TempDir,
+    /// None when it is the kernel's work.
+    pids: Vec<u32>,
+    _process: Option<(Process, TempDir)>,
 }
 
 impl Peer {
-    pub(crate) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Own => "ours",
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx stream",
+            Self::Dnat => "plain DNAT",
             Self::Direct => "direct",
         }
     }
 
-    const fn port(self) -> u16 {
+    pub(crate) const fn port(self) -> u16 {
         match self {
             Self::Own => 7001,
             Self::Haproxy => 7002,
             Self::Nginx => 7003,
+            Self::Dnat => 7006,
             Self::Direct => SERVER.port(),
         }
     }
 
-    pub(crate) fn start(self, road: &Road) -> Outcome<Running> {
-        let folder = TempDir::new()?;
+    pub(crate) fn start(self, road: &Road) -> Outcome<Running<'_>> {
         let target = if self == Self::Direct { SERVER } else { SocketAddr::new(FRONT.into(), self.port()) };
+        let folder = TempDir::new()?;
         let file = folder.path().join("configuration").display().to_string();
         let mut command = match self {
             Self::Direct => None,
+            Self::Dnat => {
+                road.proxy.run(["nft", &dnat(target)]);
+                None
+            }
             Self::Own => {
                 let mut command = this_in(&road.proxy)?;
                 command.args([OWN_ARGUMENT, &target.to_string(), &SERVER.to_string()]);
@@ -69,24 +79,55 @@ impl Peer {
             }
         };
         let process = command.as_mut().map(Process::start).transpose()?;
-        let running = Running { name: self.name(), target, process, _folder: folder };
-        road.wait_for(running.name, target)?;
-        Ok(running)
+        road.wait_for(self.name(), target)?;
+        let pids = process.as_ref().map(Process::family).unwrap_or_default();
+        Ok(Running {
+            pids,
+            _process: process.map(|process| (process, folder)),
+            ..Running::by(self.name(), road, target)
+        })
     }
 }
 
-impl Running {
-    fn pids(&self) -> Vec<u32> {
-        self.process.as_ref().map(Process::family).unwrap_or_default()
+impl<'a> Running<'a> {
+    /// What somebody else started, and waits for.
+    pub(crate) const fn by(name: &'static str, road: &'a Road, target: SocketAddr) -> Self {
+        Self { name, road, target, pids: Vec::new(), _process: None }
+    }
+
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Of a process that somebody else started.
+    pub(crate) fn of(self, pid: u32) -> Self {
+        Self { pids: vec![pid], ..self }
     }
 
     pub(crate) fn own_kibibytes(&self) -> Outcome<f64> {
-        own_kibibytes(&self.pids())
+        own_kibibytes(&self.pids)
     }
 
-    pub(crate) fn processor_time(&self) -> ProcessorTime {
-        ProcessorTime(self.pids())
+    pub(crate) fn processor_time(&self) -> ProcessorTime<'_> {
+        ProcessorTime(&self.pids)
     }
+}
+
+fn dnat(at: SocketAddr) -> String {
+    format!(
+        "table ip plain {{
+            chain to_server {{
+                type nat hook prerouting priority dstnat
+                ip daddr {} tcp dport {} dnat to {SERVER}
+            }}
+            chain from_server {{
+                type nat hook postrouting priority srcnat
+                oifname \"g1\" masquerade
+            }}
+        }}",
+        at.ip(),
+        at.port()
+    )
 }
 
 /// Its defaults, but for room for ten thousand connections: a thread per processor, no splicing.

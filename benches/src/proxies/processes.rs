@@ -49,13 +49,13 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Processor time of some processes, softirqs in their name included.
-pub(crate) struct ProcessorTime(pub(crate) Vec<u32>);
+pub(crate) struct ProcessorTime<'a>(pub(crate) &'a [u32]);
 
-impl ProcessorTime {
+impl ProcessorTime<'_> {
     /// Seconds since they began.
     pub(crate) fn now(&self) -> Outcome<f64> {
         let mut nanoseconds = 0;
-        for pid in &self.0 {
+        for pid in self.0 {
             for task in fs::read_dir(format!("/proc/{pid}/task"))? {
                 nanoseconds += task_nanoseconds(&task?.path().join("schedstat"))?;
             }
