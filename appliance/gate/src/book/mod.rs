@@ -12,7 +12,7 @@ pub use judge::{Judgement, judge};
 use glacis_control::UnixMillis;
 use glacis_control::gate::{ClientRecord, Finding};
 use ipnet::{IpNet, Ipv4Net};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ const DOUBT: Duration = Duration::from_secs(25);
 /// Records by client.
 #[derive(Debug)]
 pub struct Book {
-    records: HashMap<IpAddr, ClientRecord>,
+    /// In the order of addresses, so that those of a network stand together.
+    records: BTreeMap<IpAddr, ClientRecord>,
     /// When the first finding of each record ends, soonest first.
     ends: BTreeSet<(UnixMillis, IpAddr)>,
     findings: usize,
@@ -52,7 +53,7 @@ impl Book {
 
     fn bounded(clients_max: usize, findings_max: usize) -> Self {
         Self {
-            records: HashMap::new(),
+            records: BTreeMap::new(),
             ends: BTreeSet::new(),
             findings: 0,
             open: BTreeMap::new(),
@@ -158,7 +159,7 @@ impl Book {
         self.evicted
     }
 
-    /// All records, in no order.
+    /// All records, ascending by client.
     pub fn records(&self) -> impl Iterator<Item = &ClientRecord> {
         self.records.values()
     }
@@ -184,14 +185,11 @@ impl Book {
         ports
     }
 
-    /// Clients of whom something is known; all are walked through unless it is one address.
+    /// Clients of whom something is known, ascending.
     fn within(&self, network: &IpNet) -> Vec<IpAddr> {
         let network = canonical(network);
-        if network.prefix_len() == network.max_prefix_len() {
-            self.records.get(&network.addr()).map(|record| record.client).into_iter().collect()
-        } else {
-            self.records.keys().filter(|client| network.contains(*client)).copied().collect()
-        }
+        let those = self.records.range(network.network()..=network.broadcast());
+        those.map(|(client, _)| *client).collect()
     }
 
     /// A record without findings is none.
@@ -239,7 +237,7 @@ fn first_end(record: &ClientRecord) -> Option<UnixMillis> {
 }
 
 /// A network of IPv4 addresses written as IPv6 becomes the IPv4 network.
-fn canonical(network: &IpNet) -> IpNet {
+pub(crate) fn canonical(network: &IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return *network };
     match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
         (Some(address), Some(prefix)) => {
