@@ -1,9 +1,11 @@
 //! How much looking a gate does, and who has the next turn.
 //!
 //! A bucket that fills with `per_second` clients and holds as many; and `in_flight` ports at a time. Who finds nothing
-//! left waits, in a queue of its own network (/24 or /64). The queues have turns, so that a network with thousands of
-//! clients waits for itself; and while others wait, one network holds at most a quarter of the ports.
+//! left waits, in a queue of its own network. The queues have turns, so that a network with thousands of clients waits
+//! for itself; and one network holds at most a quarter of the ports while others wait, and never more than three
+//! quarters, so that a newcomer finds some.
 
+use super::networks::Network;
 use glacis_plan::gate::Budget as Limits;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -12,8 +14,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// While others wait, one network may hold one part in so many of the ports in flight.
-const SHARE: u32 = 4;
+/// The ports in flight have so many parts.
+const PARTS: u32 = 4;
+/// Of which one network may hold so many while others wait; one look it always may hold.
+const PARTS_AMONG_OTHERS: u32 = 1;
+/// And so many while nobody else does.
+const PARTS_ALONE: u32 = 3;
 /// What a client costs in the bucket.
 const CLIENT: u64 = 1_000_000_000;
 
@@ -24,20 +30,6 @@ pub struct Budget {
     /// For how long a client waits at most.
     patience: Duration,
     state: Mutex<State>,
-}
-
-/// Clients' addresses of one network: whoever has one of them can have them all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Network(u128);
-
-impl Network {
-    fn of(client: IpAddr) -> Self {
-        match client.to_canonical() {
-            IpAddr::V4(v4) => Self(u128::from(v4.to_bits() >> 8)),
-            // Apart from IPv4: as a number, no /64 that is in use is so small.
-            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 | 1 << 127),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -192,9 +184,9 @@ impl State {
                 self.turns.remove(turn);
                 continue;
             };
-            let others_wait = self.turns.len() > 1;
+            let parts = if self.turns.len() > 1 { PARTS_AMONG_OTHERS } else { PARTS_ALONE };
             let held = self.held.get(&network).copied().unwrap_or(0);
-            if others_wait && held > 0 && held + ports > limits.in_flight / SHARE {
+            if held > 0 && held + ports > limits.in_flight * parts / PARTS {
                 turn += 1;
                 continue;
             }

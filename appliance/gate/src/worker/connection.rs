@@ -3,11 +3,12 @@
 use super::backend::{Balance, Led, Member};
 use super::counter::GateCounter;
 use super::farewell;
-use super::flight::{Boarding, Landed, Subject, board};
+use super::flight::{BOARDINGS_MAX, Boarding, Landed, Subject, board};
 use super::listen::Lane;
+use super::networks::is_nobody;
 use super::peek::{self, Peeked};
 use super::shared::{Shared, Slot, now};
-use crate::book::{Judgement, judge};
+use crate::book::judge;
 use glacis_plan::gate::{Exhausted, GateMode, GateProtocol, ProxyVersion};
 use glacis_probe::Claim;
 use glacis_relay::{End, Side};
@@ -16,7 +17,7 @@ use glacis_wire::denial::Reason;
 use glacis_wire::proxy_protocol::{self, Parsed, Version};
 use glacis_wire::token::FIND_BYTES_MAX;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +139,10 @@ async fn introduce(
         farewell::close(client).await;
         return Err(GateCounter::FrontCheck);
     };
+    if is_nobody(header.source.ip()) {
+        tracing::debug!(gate = lane.gate.plan.name, front = %peer_ip, client = %header.source, "PROXY header");
+        return Err(GateCounter::HeaderWrong);
+    }
     Ok(Guest { client, source: header.source, reached: Some(header.destination), accepted })
 }
 
@@ -145,23 +150,13 @@ async fn introduce(
 async fn admit(lane: &Rc<Lane>, guest: Guest) -> Result<Guest, GateCounter> {
     let (gate, shared) = (&lane.gate, &lane.shared);
     let client = guest.source.ip().to_canonical();
-    let landed = if gate.exempts(client).is_some() {
-        lane.count(GateCounter::Exempt);
-        Landed::Clean
-    } else {
-        let known = judge(shared.book().get(client), &gate.plan.ports, gate.plan.prove, now());
-        match known {
-            Judgement::Clean { .. } => {
-                lane.count(GateCounter::Known);
-                Landed::Clean
-            }
-            Judgement::Denied { port, outcome, .. } => {
-                lane.count(GateCounter::Known);
-                Landed::Denied { port, outcome }
-            }
-            Judgement::Unknown { .. } => wait(lane, &guest).await?,
-        }
+    let landed = match recall(lane, client) {
+        Some(landed) => landed,
+        None => wait(lane, &guest).await?,
     };
+    if landed == Landed::Banned {
+        return Err(GateCounter::Banned);
+    }
     if brings_proof(lane, &guest.client).await? {
         return Err(GateCounter::Proof);
     }
@@ -180,6 +175,7 @@ async fn admit(lane: &Rc<Lane>, guest: Guest) -> Result<Guest, GateCounter> {
             (Reason::NotLooked, GateCounter::RefusedBudget)
         }
         Landed::Failed => (Reason::NotLooked, GateCounter::RefusedTrouble),
+        Landed::Banned => return Err(GateCounter::Banned),
     };
     let is_unjudged = reason == Reason::NotLooked;
     if is_unjudged && (gate.plan.budget.then == Exhausted::Admit || gate.plan.mode == GateMode::Detect) {
@@ -191,23 +187,47 @@ async fn admit(lane: &Rc<Lane>, guest: Guest) -> Result<Guest, GateCounter> {
     Err(end)
 }
 
+/// What is made of a client of whom enough is known. A ban comes before all else: also who is exempt has none of its
+/// packets let through. `None`: it is to be looked at.
+fn recall(lane: &Lane, client: IpAddr) -> Option<Landed> {
+    let gate = &lane.gate;
+    let is_exempt = gate.exempts(client).is_some();
+    let known = lane.shared.known();
+    if known.banned.contains(client) {
+        return Some(Landed::Banned);
+    }
+    if is_exempt {
+        lane.count(GateCounter::Exempt);
+        return Some(Landed::Clean);
+    }
+    let landed = Landed::of(&judge(known.book.get(client), &gate.plan.ports, gate.plan.prove, now()))?;
+    lane.count(GateCounter::Known);
+    Some(landed)
+}
+
 /// Waits for the look at the client, with an eye on the connection.
 async fn wait(lane: &Rc<Lane>, guest: &Guest) -> Result<Landed, GateCounter> {
-    let Some(_place) = lane.shared.waiting() else { return Err(GateCounter::WaitingFull) };
     let reached = guest.reached().map_err(|_reset| GateCounter::Left)?;
     let subject = Subject::new(guest.source, reached, guest.accepted);
+    let Some(_place) = lane.shared.waiting(subject.client) else { return Ok(Landed::BudgetSpent) };
     lane.gate.state.reached_at(subject.reached.ip());
-    let mut ticket = match board(lane, subject) {
-        Boarding::Known(landed) => return Ok(landed),
-        Boarding::Full => return Err(GateCounter::WaitingFull),
-        Boarding::Wait(ticket) => ticket,
-    };
     let _waiting = lane.gate.state.waiting.enter();
-    tokio::select! {
-        biased;
-        landed = ticket.landed() => Ok(landed),
-        end = watch(&lane.shared, &guest.client) => Err(end),
+    for _ in 0..BOARDINGS_MAX {
+        let mut ticket = match board(lane, subject) {
+            Boarding::Known(landed) => return Ok(landed),
+            Boarding::Full => return Err(GateCounter::WaitingFull),
+            Boarding::Wait(ticket) => ticket,
+        };
+        let landed = tokio::select! {
+            biased;
+            landed = ticket.landed() => landed,
+            end = watch(&lane.shared, &guest.client) => return Err(end),
+        };
+        if landed != Landed::BudgetSpent || !ticket.of_another_budget {
+            return Ok(landed);
+        }
     }
+    Ok(Landed::BudgetSpent)
 }
 
 /// Ready when a client that waits has left, or when it is none but the proof that somebody is a proxy.

@@ -36,17 +36,19 @@ counters! {
     BackendBroke = "backend-broke",
     /// Refused for an open port.
     Denied = "denied",
-    /// Refused because there was no budget to look at the client.
+    /// Refused because there was no budget to look at the client, or no place to wait for the look.
     RefusedBudget = "refused-budget",
     /// Refused because an error of ours kept us from looking at the client.
     RefusedTrouble = "refused-trouble",
+    /// The client is banned.
+    Banned = "banned",
     /// It brought the proof that somebody is a proxy.
     Proof = "proof",
     /// The client left before it was led to a backend.
     Left = "left",
     /// Let go because as many connections are open as descriptors allow.
     Full = "full",
-    /// Let go because too many wait for a verdict, of this client or of all.
+    /// Let go because too many of this client wait for its verdict.
     WaitingFull = "waiting-full",
     /// From somebody who is none of the gate's fronts.
     Stranger = "stranger",
@@ -81,7 +83,7 @@ counters! {
     Looks = "looks",
     /// Looks that an error of ours spoilt.
     LooksFailed = "looks-failed",
-    /// Connections for whom there was no budget, whatever became of them.
+    /// Connections for whom there was no budget, or no place to wait, whatever became of them.
     BudgetSpent = "budget-spent",
     /// Connections whose client has an open port, admitted because the gate only detects.
     Detected = "detected",

@@ -1,5 +1,6 @@
 //! Looks under way: one for each client and kind of look, whoever waits for it.
 
+use super::budget::Budget;
 use super::counter::GateCounter;
 use super::gate::LookId;
 use super::listen::Lane;
@@ -14,13 +15,18 @@ use glacis_probe::{Look, Seen, Stop};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Connections of one client that wait for one look.
-pub const WAITING_PER_CLIENT_MAX: usize = 1_024;
+/// Looks under way and waiting for their budget. Beyond, there is no budget for another.
+const FLIGHTS_MAX: usize = 16_384;
+/// Connections of one client that wait for one look. More are let go: where a spent budget admits, nobody is to get past
+/// its own look by coming often.
+const WAITING_PER_CLIENT_MAX: usize = 1_024;
+/// Looks that one connection waits for, one after another, where other gates' budgets were spent.
+pub const BOARDINGS_MAX: usize = 3;
 
 /// What came of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +40,19 @@ pub enum Landed {
     BudgetSpent,
     /// An error of ours kept it from a verdict.
     Failed,
+    /// The client is banned, or was while it was looked at: what was seen proves nothing.
+    Banned,
+}
+
+impl Landed {
+    /// `None`: there is more to be known.
+    pub const fn of(judgement: &Judgement) -> Option<Self> {
+        match judgement {
+            Judgement::Clean { .. } => Some(Self::Clean),
+            Judgement::Denied { port, outcome, .. } => Some(Self::Denied { port: *port, outcome: *outcome }),
+            Judgement::Unknown { .. } => None,
+        }
+    }
 }
 
 /// Somebody to look at.
@@ -58,16 +77,20 @@ impl Subject {
     }
 }
 
-type Key = (IpAddr, LookId);
+/// Client, scope and kind of look.
+type Key = (IpAddr, u32, LookId);
 
 #[derive(Debug, Default)]
 pub struct Flights {
-    under_way: Mutex<HashMap<Key, Flight>>,
+    under_way: Mutex<HashMap<Key, Arc<Flight>>>,
 }
 
 #[derive(Debug)]
 struct Flight {
-    landed: watch::Receiver<Option<Landed>>,
+    key: Key,
+    /// What it takes its turn from. Other gates that look in the same way may have more left.
+    budget: Arc<Budget>,
+    landed: watch::Sender<Option<Landed>>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -83,6 +106,8 @@ pub enum Boarding {
 /// A place among those who wait for a look.
 pub struct Ticket {
     landed: watch::Receiver<Option<Landed>>,
+    /// Whether another gate began it: that its budget is spent says nothing of one's own.
+    pub of_another_budget: bool,
     _place: Slot,
 }
 
@@ -97,74 +122,200 @@ impl Ticket {
 }
 
 impl Flights {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
+    /// Ends the looks at clients who are banned now. Whoever waits hears of it at once, and nothing is learnt, also if
+    /// the ban is lifted before a look would have ended.
+    pub fn ground(&self, is_banned: impl Fn(IpAddr) -> bool) {
+        self.under_way().retain(|(client, ..), flight| {
+            let stays = !is_banned(*client);
+            if !stays {
+                flight.land(Landed::Banned);
+            }
+            stays
+        });
+    }
+
+    /// Ends a look that nobody waits for any more. Whoever comes next begins another one.
+    fn leave_if_deserted(&self, flight: &Arc<Flight>) -> bool {
+        let mut under_way = self.under_way();
+        // Who joins does so under this lock.
+        let is_deserted = flight.waiting.load(Ordering::Relaxed) == 0;
+        if is_deserted {
+            remove(&mut under_way, flight);
+        }
+        is_deserted
+    }
+
+    fn leave(&self, flight: &Arc<Flight>) {
+        remove(&mut self.under_way(), flight);
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, Arc<Flight>>> {
         // A panic ends the process.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Another one may have taken the place of a flight that was grounded.
+fn remove(under_way: &mut HashMap<Key, Arc<Flight>>, flight: &Arc<Flight>) {
+    if under_way.get(&flight.key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+        under_way.remove(&flight.key);
+    }
+}
+
+impl Flight {
+    fn board(&self, own: &Arc<Budget>) -> Boarding {
+        match Slot::take(&self.waiting, WAITING_PER_CLIENT_MAX) {
+            Some(place) => Boarding::Wait(Ticket {
+                landed: self.landed.subscribe(),
+                of_another_budget: !Arc::ptr_eq(&self.budget, own),
+                _place: place,
+            }),
+            None => Boarding::Full,
+        }
+    }
+
+    /// Tells those who wait. Only the first word counts.
+    fn land(&self, landed: Landed) {
+        self.landed.send_if_modified(|told| {
+            let is_first = told.is_none();
+            if is_first {
+                *told = Some(landed);
+            }
+            is_first
+        });
+    }
+
+    fn has_landed(&self) -> bool {
+        self.landed.borrow().is_some()
+    }
+
+    async fn grounded(&self) {
+        // It cannot fail: the sender lives as long as `self`.
+        let _ = self.landed.subscribe().wait_for(Option::is_some).await;
     }
 }
 
 /// Joins the look at a client, or begins it on this thread.
 pub fn board(lane: &Rc<Lane>, subject: Subject) -> Boarding {
     let gate = &lane.gate;
-    let key = (subject.client, gate.look);
+    let key = (subject.client, subject.scope, gate.look);
     let mut under_way = lane.shared.flights.under_way();
     if let Some(flight) = under_way.get(&key) {
-        let Some(place) = Slot::take(&flight.waiting, WAITING_PER_CLIENT_MAX) else { return Boarding::Full };
-        lane.count(GateCounter::Joined);
-        return Boarding::Wait(Ticket { landed: flight.landed.clone(), _place: place });
+        let boarding = flight.board(&gate.budget);
+        if matches!(boarding, Boarding::Wait(_)) {
+            lane.count(GateCounter::Joined);
+        }
+        return boarding;
     }
-    // What a look learns is in the book before the look is no more under way: asked in this order, nothing slips through.
-    let known = lane.shared.book().get(subject.client).cloned();
+    // What a look learns is in the book before the look is no more under way, and a ban is minded before looks are
+    // grounded: asked in this order, nothing slips through.
+    let known = {
+        let known = lane.shared.known();
+        if known.banned.contains(subject.client) {
+            return Boarding::Known(Landed::Banned);
+        }
+        known.book.get(subject.client).cloned()
+    };
     let missing = match judge(known.as_ref(), &gate.plan.ports, gate.plan.prove, now()) {
         Judgement::Unknown { missing } => missing,
         Judgement::Clean { .. } => return Boarding::Known(Landed::Clean),
         Judgement::Denied { port, outcome, .. } => return Boarding::Known(Landed::Denied { port, outcome }),
     };
-    let (sender, landed) = watch::channel(None);
-    let waiting = Arc::default();
-    let Some(place) = Slot::take(&waiting, WAITING_PER_CLIENT_MAX) else { return Boarding::Full };
-    under_way.insert(key, Flight { landed: landed.clone(), waiting });
+    if under_way.len() >= FLIGHTS_MAX {
+        return Boarding::Known(Landed::BudgetSpent);
+    }
+    let flight = Arc::new(Flight {
+        key,
+        budget: Arc::clone(&gate.budget),
+        landed: watch::Sender::new(None),
+        waiting: Arc::default(),
+    });
+    let boarding = flight.board(&gate.budget);
+    under_way.insert(key, Arc::clone(&flight));
     drop(under_way);
     let lane = Rc::clone(lane);
     tokio::task::spawn_local(async move {
-        let landed = fly(&lane, subject, known, &missing).await;
-        lane.shared.flights.under_way().remove(&key);
-        sender.send_replace(Some(landed));
+        tokio::select! {
+            biased;
+            () = flight.grounded() => {}
+            () = fly(&lane, &flight, subject, known, &missing) => {}
+        }
     });
-    Boarding::Wait(Ticket { landed, _place: place })
+    boarding
 }
 
-async fn fly(lane: &Lane, subject: Subject, known: Option<ClientRecord>, missing: &[u16]) -> Landed {
-    let (gate, shared) = (&lane.gate, &lane.shared);
-    let Some(permit) = gate.budget.claim(subject.client, missing.len()).await else {
-        return Landed::BudgetSpent;
+async fn fly(
+    lane: &Lane,
+    flight: &Arc<Flight>,
+    subject: Subject,
+    known: Option<ClientRecord>,
+    missing: &[u16],
+) {
+    let flights = &lane.shared.flights;
+    let Some(permit) = flight.budget.claim(subject.client, missing.len()).await else {
+        // Gone first: who boards another one is not to meet it again.
+        flights.leave(flight);
+        flight.land(Landed::BudgetSpent);
+        return;
     };
+    if flights.leave_if_deserted(flight) {
+        return;
+    }
     lane.count(GateCounter::Looks);
     let seen = look(lane, subject, missing).await;
     drop(permit);
+    land(lane, flight, subject, known, &seen);
+    flights.leave(flight);
+}
+
+/// Learns what was seen, and tells it to the core and to those who wait.
+fn land(lane: &Lane, flight: &Flight, subject: Subject, known: Option<ClientRecord>, seen: &Seen) {
+    let (gate, shared, client) = (&lane.gate, &lane.shared, subject.client);
     // Not before what is known, even if the clock was set back: what was seen just now is newer.
     let at = known.as_ref().map_or(now(), |known| now().max(known.seen));
-    let findings = findings(&gate.plan, &seen, at);
-    let judgement = judgement(&gate.plan, known, &findings, subject.client, at);
-    shared.book_mut().learn(subject.client, &findings, at);
-    gate.state.looked(&seen.outcomes, subject.accepted.elapsed());
-    let (landed, verdict) = match judgement {
-        Judgement::Clean { .. } => (Landed::Clean, Verdict::Clean),
-        Judgement::Denied { port, outcome, .. } => {
-            (Landed::Denied { port, outcome }, Verdict::Open { port, outcome })
+    let findings = findings(&gate.plan, seen, at);
+    let judgement = judgement(&gate.plan, known, &findings, client, at);
+    let landed = Landed::of(&judgement).unwrap_or(Landed::Failed);
+    {
+        // Until all is told, no ban comes in between.
+        let mut known = shared.known_mut();
+        if known.banned.contains(client) {
+            flight.land(Landed::Banned);
         }
-        Judgement::Unknown { .. } => {
-            lane.count(GateCounter::LooksFailed);
-            if let Some(error) = &seen.trouble {
-                shared.trouble(gate, error);
+        // Perhaps by a ban that was lifted since.
+        if flight.has_landed() {
+            return;
+        }
+        gate.state.looked(&seen.outcomes, subject.accepted.elapsed());
+        if is_lasting(client) {
+            known.book.learn(client, &findings, at);
+            if let Some(verdict) = verdict(landed) {
+                let gate_name = gate.plan.name.clone();
+                let message = FromWorker::Judged { gate: gate_name, client, findings, verdict };
+                shared.judged(lane.thread, gate, message);
             }
-            return Landed::Failed;
         }
-    };
-    let gate_name = gate.plan.name.clone();
-    let message = FromWorker::Judged { gate: gate_name, client: subject.client, findings, verdict };
-    shared.judged(lane.thread, gate, message);
-    landed
+        flight.land(landed);
+    }
+    if landed == Landed::Failed {
+        lane.count(GateCounter::LooksFailed);
+        if let Some(error) = &seen.trouble {
+            shared.trouble(gate, error);
+        }
+    }
+}
+
+/// Whether an address says whose it is: a link-local one is somebody else's behind each interface.
+fn is_lasting(client: IpAddr) -> bool {
+    !matches!(client, IpAddr::V6(v6) if is_link_local(v6))
+}
+
+const fn verdict(landed: Landed) -> Option<Verdict> {
+    match landed {
+        Landed::Clean => Some(Verdict::Clean),
+        Landed::Denied { port, outcome } => Some(Verdict::Open { port, outcome }),
+        Landed::BudgetSpent | Landed::Failed | Landed::Banned => None,
+    }
 }
 
 /// Looks at these ports of a client, and tells nobody.

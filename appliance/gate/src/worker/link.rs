@@ -1,6 +1,7 @@
 //! Speaking with the core: what it says is done, what happened is told.
 
 use super::backend::BackendState;
+use super::banned::Banned;
 use super::budget::Budget;
 use super::countries::Countries;
 use super::gate::{Gate, GateState, LookId, LookKind, Surroundings, own_networks};
@@ -8,6 +9,7 @@ use super::listen::Lane;
 use super::shared::{MESSAGES_MAX, Shared, now};
 use super::{THREADS_MAX, Threads, WorkerError, health, test};
 use crate::feed::{FeedError, FeedReader, FeedWriter, FromWorker, ToWorker};
+use glacis_control::UnixMillis;
 use glacis_control::gate::ClientRecord;
 use glacis_plan::GatePlan;
 use ipnet::IpNet;
@@ -25,8 +27,8 @@ use tokio::time::MissedTickBehavior;
 
 /// Between two messages about how the gates are doing.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// Records that are learnt in one go; then whoever wants to read the book can.
-const RECORDS_AT_ONCE: usize = 64;
+/// Records that are learnt and bans that are minded in one go; then whoever wants to read the book can.
+const ENTRIES_AT_ONCE: usize = 64;
 /// Looks by hand at the same time.
 const TESTS_MAX: usize = 16;
 
@@ -115,16 +117,14 @@ impl Link {
             }
             ToWorker::Learn { records } => self.learn(&records),
             ToWorker::Forget { within } => {
-                let mut book = self.shared.book_mut();
+                let mut known = self.shared.known_mut();
                 for network in &within {
-                    book.forget(network);
+                    known.book.forget(network);
                 }
             }
-            ToWorker::Bans { added, lifted: _ } => {
-                let mut book = self.shared.book_mut();
-                for (network, since) in &added {
-                    book.doubt(network, *since);
-                }
+            ToWorker::Bans { added, lifted } => {
+                self.ban(&added);
+                self.lift(&lifted);
             }
             ToWorker::Test { id, gate, client } => self.test(id, &gate, client),
         }
@@ -251,16 +251,40 @@ impl Link {
     }
 
     fn learn(&self, records: &[ClientRecord]) {
-        for some in records.chunks(RECORDS_AT_ONCE) {
-            let mut book = self.shared.book_mut();
+        for some in records.chunks(ENTRIES_AT_ONCE) {
+            let mut known = self.shared.known_mut();
             for record in some {
-                book.learn_record(record);
+                known.book.learn_record(record);
+            }
+        }
+    }
+
+    /// First nobody begins to look any more, then those who look are stopped: in this order, nothing slips through.
+    fn ban(&self, added: &[(IpNet, UnixMillis)]) {
+        for some in added.chunks(ENTRIES_AT_ONCE) {
+            let mut known = self.shared.known_mut();
+            for (network, since) in some {
+                known.banned.add(network);
+                known.book.doubt(network, *since);
+            }
+        }
+        if !added.is_empty() {
+            let news: Banned = added.iter().map(|(network, _)| network).collect();
+            self.shared.flights.ground(|client| news.contains(client));
+        }
+    }
+
+    fn lift(&self, lifted: &[IpNet]) {
+        for some in lifted.chunks(ENTRIES_AT_ONCE) {
+            let mut known = self.shared.known_mut();
+            for network in some {
+                known.banned.lift(network);
             }
         }
     }
 
     fn tick(&mut self) {
-        self.shared.book_mut().expire(now());
+        self.shared.known_mut().book.expire(now());
         self.tell_backends();
         if self.threads.is_some() {
             let gates = self.gates.iter().map(|gate| gate.status()).collect();

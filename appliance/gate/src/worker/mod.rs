@@ -1,10 +1,11 @@
 //! The worker's process: its threads, and what each part of it does.
 //!
 //! [`link`] speaks with the core and makes [`gate`]s of what it says. Each thread has a runtime of its own; a connection
-//! stays on the thread that accepted it ([`listen`], [`connection`]). Shared by all are the book, the looks under way
-//! ([`flight`]), budgets and counters ([`shared`]).
+//! stays on the thread that accepted it ([`listen`], [`connection`]). Shared by all are the book and the bans, the looks
+//! under way ([`flight`]), budgets and counters ([`shared`]).
 
 mod backend;
+mod banned;
 mod budget;
 mod connection;
 mod counter;
@@ -17,6 +18,7 @@ mod link;
 mod listen;
 mod networks;
 mod peek;
+mod places;
 mod shared;
 mod test;
 

@@ -1,4 +1,4 @@
-//! Whether an address is in one of many networks, and which addresses are nobody's on the Internet.
+//! Which network an address is in, whether it is in one of many, and which addresses are nobody's on the Internet.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -63,6 +63,36 @@ pub fn is_link_local(address: Ipv6Addr) -> bool {
     address.is_unicast_link_local()
 }
 
+/// Whether nobody can be a client by this address: unspecified, a group's, everybody's.
+pub fn is_nobody(address: IpAddr) -> bool {
+    let is_everybody = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    address.is_unspecified() || address.is_multicast() || is_everybody
+}
+
+/// 0 for IPv4, 1 for IPv6.
+pub fn family(address: IpAddr) -> usize {
+    usize::from(address.is_ipv6())
+}
+
+/// Bits of an IPv4 address that make its network.
+const NETWORK4_BITS: u32 = 24;
+/// The same of IPv6: what providers give to a customer is a /56 more often than a /64.
+const NETWORK6_BITS: u32 = 56;
+
+/// A client's network: whoever has one of its addresses can have them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Network(u128);
+
+impl Network {
+    pub fn of(client: IpAddr) -> Self {
+        match client.to_canonical() {
+            IpAddr::V4(v4) => Self(u128::from(v4.to_bits() >> (u32::BITS - NETWORK4_BITS))),
+            // Apart from IPv4's.
+            IpAddr::V6(v6) => Self(v6.to_bits() >> (u128::BITS - NETWORK6_BITS) | 1 << 127),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +116,27 @@ mod tests {
         assert!(!Networks::new(&[]).contains(address("::")));
         let all = Networks::new(&["0.0.0.0/0".parse().unwrap()]);
         assert!(all.contains(address("255.255.255.255")) && !all.contains(address("::1")));
+    }
+
+    #[test]
+    fn networks_are_of_24_bits_in_ipv4_and_of_56_in_ipv6() {
+        let of = |text: &str| Network::of(address(text));
+        assert_eq!(of("203.0.113.1"), of("203.0.113.254"));
+        assert_eq!(of("203.0.113.1"), of("::ffff:203.0.113.2"));
+        assert_ne!(of("203.0.113.1"), of("203.0.112.1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8:0:ff:ffff::1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:100::1"));
+        assert_ne!(of("0.0.1.1"), of("::1"));
+    }
+
+    #[test]
+    fn nobody_comes_from_an_address_of_none_of_many_or_of_all() {
+        for nobody in ["0.0.0.0", "::", "224.0.0.1", "239.255.255.255", "ff02::1", "255.255.255.255"] {
+            assert!(is_nobody(address(nobody)), "{nobody}");
+        }
+        for somebody in ["0.0.0.1", "223.255.255.255", "240.0.0.1", "255.255.255.254", "::1", "fe80::1"] {
+            assert!(!is_nobody(address(somebody)), "{somebody}");
+        }
     }
 
     #[test]

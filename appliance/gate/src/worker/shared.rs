@@ -1,14 +1,17 @@
 //! What all threads of the worker share.
 
 use super::backend::Change;
+use super::banned::Banned;
 use super::counter::GateCounter;
 use super::flight::Flights;
 use super::gate::Gate;
+use super::places::{Place, Places};
 use crate::book::Book;
 use crate::feed::FromWorker;
 use glacis_control::UnixMillis;
 use glacis_probe::{ProbeError, Proofs};
 use rustix::process::Resource;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -17,7 +20,7 @@ use tokio::time::Instant;
 
 /// Messages that wait for the core. Beyond, verdicts are lost, which costs a new look after the next start.
 pub const MESSAGES_MAX: usize = 8_192;
-/// Connections that wait for a verdict, of all clients.
+/// Connections that wait for a verdict, of all clients. Beyond, there is no budget to look at them.
 const WAITING_MAX: usize = 16_384;
 /// Connections that are refused with care, each for some seconds at the most. Others are closed as they are, which may
 /// reset them: whoever is refused must not take the place of those who are not.
@@ -29,13 +32,20 @@ const DESCRIPTORS_RESERVED: u64 = 4;
 /// Between two log lines about looks that failed.
 const TROUBLE_EVERY: Duration = Duration::from_secs(10);
 
+/// What is known of clients before anybody looks.
+#[derive(Debug, Default)]
+pub struct Known {
+    pub book: Book,
+    pub banned: Banned,
+}
+
 pub struct Shared {
-    book: RwLock<Book>,
+    known: RwLock<Known>,
     pub flights: Flights,
     pub proofs: Proofs,
     connections: Arc<AtomicUsize>,
     connections_max: usize,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Places>,
     refused: Arc<AtomicUsize>,
     core: mpsc::Sender<FromWorker>,
     /// A backend was taken out of service or in.
@@ -50,12 +60,12 @@ impl Shared {
         let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let usable = files - files / DESCRIPTORS_RESERVED;
         Self {
-            book: RwLock::default(),
+            known: RwLock::default(),
             flights: Flights::default(),
             proofs: Proofs::new(),
             connections: Arc::default(),
             connections_max: usize::try_from(usable / DESCRIPTORS_PER_CONNECTION).unwrap_or(usize::MAX),
-            waiting: Arc::default(),
+            waiting: Places::new(WAITING_MAX),
             refused: Arc::default(),
             core,
             backends_changed: Notify::new(),
@@ -65,12 +75,12 @@ impl Shared {
     }
 
     /// A panic ends the process, so a poisoned lock is never met.
-    pub fn book(&self) -> RwLockReadGuard<'_, Book> {
-        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
-        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    pub fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None`: as many connections are open as descriptors allow.
@@ -78,9 +88,9 @@ impl Shared {
         Slot::take(&self.connections, self.connections_max)
     }
 
-    /// `None`: as many connections wait as may.
-    pub fn waiting(&self) -> Option<Slot> {
-        Slot::take(&self.waiting, WAITING_MAX)
+    /// `None`: as many connections wait as may, of all clients or of this one's network.
+    pub fn waiting(&self, client: IpAddr) -> Option<Place> {
+        self.waiting.take(client)
     }
 
     /// `None`: there is no care left.

@@ -30,7 +30,9 @@ pub async fn test(lane: &Lane, client: IpAddr) -> Result<GateTest, String> {
         return Ok(told);
     }
     let subject = Subject::new((client, 0).into(), reached(lane, client)?, begun);
+    check_banned(lane, client)?;
     let seen = flight::look(lane, subject, &plan.ports).await;
+    check_banned(lane, client)?;
     told.micros = begun.elapsed().as_micros() as u64;
 
     let at = now();
@@ -52,6 +54,14 @@ pub async fn test(lane: &Lane, client: IpAddr) -> Result<GateTest, String> {
     told.ports = seen.outcomes;
     told.ports.sort_unstable();
     Ok(told)
+}
+
+/// Answers of a banned client do not arrive.
+fn check_banned(lane: &Lane, client: IpAddr) -> Result<(), String> {
+    if lane.shared.known().banned.contains(client) {
+        return Err(format!("{client} is blocked; a look would see nothing"));
+    }
+    Ok(())
 }
 
 /// An address of ours that a proxy could be asked to connect to.

@@ -6,8 +6,10 @@ use glacis_gate::GateCounter;
 use glacis_plan::GatePlan;
 use glacis_plan::gate::{Deny, GateProtocol};
 use std::fs::File;
+use std::net::SocketAddrV6;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 
 fn with_page() -> GatePlan {
     let mut plan = gate("web", 8443);
@@ -109,6 +111,28 @@ fn b13_clients_of_an_ignored_country_are_admitted_without_a_look() {
         assert_closed(&mut connect("89.160.20.112", 8443).await).await;
         let status = core.count("web", GateCounter::Denied, 1).await;
         assert_eq!(counted(&status, GateCounter::Exempt), 1);
+        core.end().unwrap();
+    });
+}
+
+#[test]
+fn a_link_local_client_is_looked_at_and_not_remembered() {
+    alone(|| async {
+        let _one = echo("one", 9000).await;
+        run("ip addr add fe80::7/64 dev lo nodad");
+        let mut plan = gate("web", 8443);
+        plan.private = true;
+        let mut core = Core::start(&[plan]).await;
+        for _ in 0..2 {
+            let socket = TcpSocket::new_v6().unwrap();
+            // The loopback device is always the first one.
+            socket.bind(SocketAddrV6::new("fe80::7".parse().unwrap(), 0, 0, 1).into()).unwrap();
+            let mut client = socket.connect((address(GATE6), 8443).into()).await.unwrap();
+            assert_echoed_by(&mut client, "one", "hello").await;
+        }
+        core.heard_without_a_verdict().await;
+        let status = core.count("web", GateCounter::Looks, 2).await;
+        assert_eq!(counted(&status, GateCounter::Known), 0);
         core.end().unwrap();
     });
 }

@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 
 const FRONT: &str = "192.0.2.50";
 
-fn fronted() -> GatePlan {
+pub fn fronted() -> GatePlan {
     let mut plan = gate("web", 8443);
     plan.fronts = Some(vec!["192.0.2.50/32".parse().expect("it is a network")]);
     plan
 }
 
 /// A connection of a front for a client.
-async fn for_client(client: &str, version: Version) -> TcpStream {
+pub async fn for_client(client: &str, version: Version) -> TcpStream {
     let mut stream = connect(FRONT, 8443).await;
     let destination = (address(GATE4), 443).into();
     let header = proxy_protocol::encode(version, (address(client), 4711).into(), destination);
@@ -83,6 +83,11 @@ fn a_front_that_checks_or_errs_is_told_apart_and_costs_little() {
         wrong.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         assert_gone(&mut wrong).await;
         core.count("web", GateCounter::HeaderWrong, 1).await;
+
+        for nobody in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"] {
+            assert_gone(&mut for_client(nobody, Version::V2).await).await;
+        }
+        core.count("web", GateCounter::HeaderWrong, 6).await;
 
         let begin = Instant::now();
         let mut silent = connect(FRONT, 8443).await;

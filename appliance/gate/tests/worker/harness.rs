@@ -230,11 +230,32 @@ impl Core {
         self.heard().await;
     }
 
+    /// Bans and lifts networks, one message each, and waits until that is minded.
+    pub async fn ban(&mut self, added: &[&str], lifted: &[&str]) {
+        let network = |text: &&str| text.parse::<IpNet>().expect("a test's network is one");
+        let added = added.iter().map(|text| (network(text), now())).collect();
+        self.tell(&ToWorker::Bans { added, lifted: vec![] }).await;
+        let lifted = lifted.iter().map(network).collect();
+        self.tell(&ToWorker::Bans { added: vec![], lifted }).await;
+        self.heard().await;
+    }
+
     /// Waits until the worker has done all that it was told.
     pub async fn heard(&mut self) {
         self.tell(&ToWorker::Test { id: u64::MAX, gate: String::new(), client: address(CLIENT4) }).await;
         self.wait_for(|message| matches!(message, FromWorker::Tested { id: u64::MAX, .. }).then_some(()))
             .await;
+    }
+
+    /// The same, without hearing of a look on the way.
+    pub async fn heard_without_a_verdict(&mut self) {
+        self.tell(&ToWorker::Test { id: u64::MAX, gate: String::new(), client: address(CLIENT4) }).await;
+        self.wait_for(|message| match message {
+            FromWorker::Tested { id: u64::MAX, .. } => Some(()),
+            FromWorker::Judged { .. } => panic!("a look was told of: {message:?}"),
+            _ => None,
+        })
+        .await;
     }
 
     /// Ends the feed; the worker has to end by itself.

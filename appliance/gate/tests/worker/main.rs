@@ -3,6 +3,7 @@
 //! Each test has a network namespace of its own, so it needs root.
 
 mod backends;
+mod bans;
 mod bounds;
 mod clients;
 mod fronts;
