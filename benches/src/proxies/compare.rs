@@ -142,7 +142,7 @@ pub(crate) fn idle_kibibytes(proxy: &Running<'_>, count: usize) -> Outcome<f64> 
     thread::sleep(SETTLE);
     let each = (proxy.own_kibibytes()? - before) / count as f64;
     drop(connections);
-    clients.enter(|| load::forget_idle(proxy.target))?;
+    proxy.road.forget_idle()?;
     thread::sleep(SETTLE);
     Ok(each)
 }

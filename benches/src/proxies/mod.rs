@@ -53,7 +53,7 @@ pub(crate) struct Road {
     /// How many a proxy can have, by the descriptors that it is allowed.
     pub(crate) connections: usize,
     _server: Process,
-    _servers: Namespace,
+    servers: Namespace,
 }
 
 impl Road {
@@ -83,7 +83,12 @@ impl Road {
         // Connections of half a minute must fit the table of a router that follows them.
         proxy.run(["sysctl", "-q", "-w", "net.netfilter.nf_conntrack_tcp_timeout_time_wait=5"]);
         let server = Process::start(this_in(&servers)?.args([SERVER_ARGUMENT, &SERVER.to_string()]))?;
-        Ok(Self { clients, proxy, connections, _server: server, _servers: servers })
+        Ok(Self { clients, proxy, connections, _server: server, servers })
+    }
+
+    /// Ends the connections that the server keeps idle, past the proxy, which may have no room for one more.
+    pub(crate) fn forget_idle(&self) -> Outcome<()> {
+        Ok(self.servers.enter(|| load::forget_idle(SERVER))?)
     }
 
     /// Waits until a client's exchange with the server by way of this address comes about.
