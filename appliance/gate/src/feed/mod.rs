@@ -46,7 +46,7 @@ pub enum ToWorker {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "kebab-case")]
 pub enum FromWorker {
-    /// The sandbox is closed and the gates of the first [`ToWorker::Configure`] are served.
+    /// The gates of one more [`ToWorker::Configure`] are served. The first one also says that the sandbox is closed.
     Ready,
     /// A gate looked at a client. `findings` are those of this look; what was known of other ports stays.
     Judged { gate: String, client: IpAddr, findings: Vec<Finding>, verdict: Verdict },

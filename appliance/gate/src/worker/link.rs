@@ -177,10 +177,7 @@ impl Link {
         self.looks.keep(&self.gates);
         self.check_backends();
         self.retell_backends(is_first);
-        if is_first {
-            // The queue's first message.
-            let _ = self.shared.core().send(FromWorker::Ready).await;
-        }
+        let _ = self.shared.core().send(FromWorker::Ready).await;
         tracing::info!(gates = self.gates.len(), threads, "gates configured");
         Ok(())
     }

@@ -57,7 +57,7 @@ fn b9_three_thousand_clients_at_once_are_judged_or_refused_within_the_budget() {
 #[test]
 fn a_network_waits_on_a_quarter_of_the_places_and_beyond_has_no_budget() {
     alone(|| async {
-        let _one = echo("one", 9000).await;
+        // There is no backend: relayed, they would need twice as many descriptors.
         silence(22);
         let mut plan = gate("web", 8443);
         plan.timeout = Duration::from_secs(10);

@@ -72,7 +72,7 @@ pub fn compile(policy: &Policy, facts: &Facts) -> Result<Compiled, Vec<CompileEr
         return Err(errors);
     }
     let plan = Plan {
-        sysctls: sysctls::compile(forwarding, &interfaces),
+        sysctls: sysctls::compile(forwarding, &interfaces, &gates),
         interfaces,
         ruleset: Ruleset { tables: vec![table] },
         scan,

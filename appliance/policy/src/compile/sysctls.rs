@@ -3,7 +3,7 @@
 //! `nf_conntrack_tcp_loose` is left alone: it exists only once connection tracking runs, and a segment from
 //! the middle of a connection meets the same rules as its first.
 
-use glacis_plan::{InterfacePlan, Sysctl};
+use glacis_plan::{GatePlan, InterfacePlan, Sysctl};
 
 /// Where a parameter is set.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,16 @@ pub(super) enum Forwarding {
     On,
 }
 
-pub(super) fn compile(forwarding: Forwarding, interfaces: &[InterfacePlan]) -> Vec<Sysctl> {
+/// For relays, each of whose connections takes a local port: more of them, and sooner again. Both ends keep timestamps, so
+/// that a late segment of an earlier connection is told from the new one (RFC 6191).
+const RELAY_PARAMETERS: [(&str, &str); 2] =
+    [("net/ipv4/ip_local_port_range", "16384\t65535"), ("net/ipv4/tcp_tw_reuse", "1")];
+
+pub(super) fn compile(
+    forwarding: Forwarding,
+    interfaces: &[InterfacePlan],
+    gates: &[GatePlan],
+) -> Vec<Sysctl> {
     let value = if forwarding == Forwarding::On { "1" } else { "0" };
     let mut sysctls = vec![
         sysctl("net/ipv4/ip_forward".to_owned(), value),
@@ -72,6 +81,9 @@ pub(super) fn compile(forwarding: Forwarding, interfaces: &[InterfacePlan]) -> V
         let devices = devices.filter(|_| scope == Scope::Devices);
         let scopes = ["all", "default"].into_iter().chain(devices);
         sysctls.extend(scopes.map(|of| sysctl(path.replace("{}", of), value)));
+    }
+    if !gates.is_empty() {
+        sysctls.extend(RELAY_PARAMETERS.map(|(path, value)| sysctl(path.to_owned(), value)));
     }
     sysctls
 }

@@ -177,6 +177,8 @@ impl Daemon {
         }
         self.fill_fast_paths().await;
         if changed {
+            // Who applied a policy is to find it in force.
+            self.gates.worker.serves().await;
             // An address may be ours now, or no more.
             self.fill_backends().await;
         }

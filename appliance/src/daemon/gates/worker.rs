@@ -12,14 +12,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 /// Its name on the command line and in the status.
 pub(in crate::daemon) const WORKER: &str = "gate";
 /// Messages that may wait for the worker. A whole book is sixteen of them.
 const ORDERS_MAX: usize = 256;
+/// For the worker to serve a new policy, before whoever applied it is answered.
+const SERVES_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages of the worker that may wait for the loop; then the worker waits, and drops what it cannot tell.
 pub(in crate::daemon) const HEARD_MAX: usize = 1_024;
 
@@ -44,6 +48,9 @@ pub(super) struct GateWorker {
 
 struct Feed {
     orders: mpsc::Sender<Order>,
+    /// Configurations that were queued, and those of them that the worker serves.
+    configured: u64,
+    serves: watch::Receiver<u64>,
     tasks: [AbortHandle; 2],
 }
 
@@ -74,10 +81,11 @@ impl GateWorker {
         })?;
         let ready = Ready::default();
         let (orders, queue) = mpsc::channel(ORDERS_MAX);
+        let (served, serves) = watch::channel(0);
         let tell = tokio::spawn(tell(Arc::clone(&ours), queue));
-        let hear = tokio::spawn(hear(ours, self.heard.clone(), ready.clone()));
+        let hear = tokio::spawn(hear(ours, self.heard.clone(), ready.clone(), served));
         let tasks = [tell.abort_handle(), hear.abort_handle()];
-        self.supervised.begin(process, Feed { orders, tasks }, ready);
+        self.supervised.begin(process, Feed { orders, configured: 0, serves, tasks }, ready);
         Ok(())
     }
 
@@ -85,9 +93,20 @@ impl GateWorker {
     /// A worker that leaves its queue full is stuck: it is ended, and the next one is told everything.
     pub(super) fn tell(&mut self, message: ToWorker, descriptors: Vec<OwnedFd>) {
         let Some(feed) = self.supervised.feed() else { return };
+        feed.configured += u64::from(matches!(message, ToWorker::Configure { .. }));
         if feed.orders.try_send(Order { message, descriptors }).is_err() {
             tracing::error!("the gate worker does not listen any more and is replaced");
             self.supervised.ended();
+        }
+    }
+
+    /// Waits until the worker serves what it was told last, but not for ever: a worker that is stuck is found out elsewhere.
+    pub(super) async fn serves(&mut self) {
+        let Some(feed) = self.supervised.feed() else { return };
+        let configured = feed.configured;
+        let served = feed.serves.wait_for(|served| *served >= configured);
+        if timeout(SERVES_TIMEOUT, served).await.is_err() {
+            tracing::warn!("the gate worker does not serve the newest policy yet");
         }
     }
 
@@ -147,11 +166,19 @@ async fn tell(socket: Arc<UnixStream>, mut queue: mpsc::Receiver<Order>) {
     }
 }
 
-async fn hear(socket: Arc<UnixStream>, heard: mpsc::Sender<FromWorker>, ready: Ready) {
+async fn hear(
+    socket: Arc<UnixStream>,
+    heard: mpsc::Sender<FromWorker>,
+    ready: Ready,
+    served: watch::Sender<u64>,
+) {
     let mut reader = FeedReader::without_descriptors();
     loop {
         match reader.next(&socket).await {
-            Ok((FromWorker::Ready, _)) => ready.set(),
+            Ok((FromWorker::Ready, _)) => {
+                ready.set();
+                served.send_modify(|served| *served += 1);
+            }
             Ok((message, _)) => {
                 if heard.send(message).await.is_err() {
                     return;
