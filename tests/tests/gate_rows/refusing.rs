@@ -89,6 +89,27 @@ fn b19_who_has_an_open_port_is_banned_for_a_time() {
 }
 
 #[test]
+fn b18_a_ban_leaves_no_silence_behind_that_passes_for_clean() {
+    let scene = Scene::new();
+    let backend = Backend::start(&scene, BACKENDS[0], Service::Echo);
+    let daemon =
+        daemon(&scene, &gate("ports 7001; timeout \"2s\"; budget in-flight=64 per-second=50 then=refuse"));
+    scene.silence(CLIENT);
+    let waiting = scene.connect(CLIENT, GATE);
+    wait_told(&daemon, "shop", "the client is looked at", |told| told["waiting"] == 1);
+    // Its answers would be dropped from here on, as those of an open port would be.
+    daemon.ask(&["block", CLIENT, "--for", "1h"]);
+    daemon.ask(&["unblock", CLIENT]);
+    drop(waiting);
+    wait_told(&daemon, "shop", "the look has ended", |told| {
+        counter(told, "banned") == 1 && told["waiting"] == 0
+    });
+    heard(&daemon, "shop");
+    assert!(!verdicts(&daemon).contains_key(CLIENT), "{:?}", verdicts(&daemon));
+    assert!(backend.visits().is_empty());
+}
+
+#[test]
 fn b19_bans_are_off_unless_the_policy_asks() {
     let scene = Scene::new();
     let daemon = daemon(&scene, &gate("ports 7001"));
