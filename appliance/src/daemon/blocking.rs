@@ -228,8 +228,9 @@ impl Daemon {
         // Whoever lifts a block by hand says that it was wrong.
         self.store
             .forgive(self.offences.strike(&source).map(|offences| offences.source).into_iter().collect());
+        let lifted = self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await;
         self.gates_lift(&[source]);
-        match self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await {
+        match lifted {
             Ok(()) => Reply::Unblocked { was_blocked },
             Err(refusal) => Reply::Refused { refusal },
         }
@@ -249,12 +250,14 @@ impl Daemon {
         for source in &sources {
             tracing::info!(%source, "a block ended");
         }
-        self.gates_lift(&sources);
         // The kernel has let go by itself, unless the wall clock was put forward meanwhile.
         let ops = sources.iter().flat_map(bans::lift).collect();
-        let lifted =
-            self.enforce(ops, move |tc| sources.iter().try_for_each(|source| tc.unban(*source).map(drop)));
-        if let Err(refusal) = lifted.await {
+        let copied = sources.clone();
+        let lifted = self
+            .enforce(ops, move |tc| copied.iter().try_for_each(|source| tc.unban(*source).map(drop)))
+            .await;
+        self.gates_lift(&sources);
+        if let Err(refusal) = lifted {
             tracing::warn!(%refusal, "ended bans are lifted with the next load");
         }
     }

@@ -8,7 +8,34 @@ use super::super::Daemon;
 use glacis_control::{Ban, UnixMillis};
 use glacis_plan::nft::Op;
 use ipnet::IpNet;
+use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// What a worker tells is heard by then.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// Most lifted bans that are remembered; the oldest goes.
+const LIFTED_MAX: usize = 1_024;
+
+/// Bans that were lifted a moment ago: a finding that was on its way since before may be one of their silence.
+#[derive(Debug, Default)]
+pub(super) struct Lifted(VecDeque<(IpNet, Instant)>);
+
+impl Lifted {
+    fn remember(&mut self, sources: &[IpNet]) {
+        let now = Instant::now();
+        self.0.extend(sources.iter().map(|source| (*source, now)));
+        let excess = self.0.len().saturating_sub(LIFTED_MAX);
+        self.0.drain(..excess);
+        while self.0.front().is_some_and(|(_, at)| at.elapsed() > HEARD_WITHIN) {
+            self.0.pop_front();
+        }
+    }
+
+    fn contains(&self, client: IpAddr) -> bool {
+        self.0.iter().any(|(source, at)| at.elapsed() <= HEARD_WITHIN && source.contains(&client))
+    }
+}
 
 impl Daemon {
     /// Takes banned clients out of the fast paths, by the steps that are returned, and tells the worker of them.
@@ -26,8 +53,14 @@ impl Daemon {
         self.gates.leave(bans)
     }
 
-    /// Lets the worker look at them again.
+    /// Lets the worker look at them again. To be called when the kernel lets them through.
     pub(in crate::daemon) fn gates_lift(&mut self, sources: &[IpNet]) {
+        self.gates.lifted.remember(sources);
         self.gates.tell_bans(&[], sources);
+    }
+
+    /// Whether the kernel may have dropped the answers of a client while it was looked at.
+    pub(super) fn may_have_been_silenced(&self, client: IpAddr) -> bool {
+        self.bans.covering(client).is_some() || self.gates.lifted.contains(client)
     }
 }

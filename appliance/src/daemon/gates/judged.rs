@@ -40,7 +40,7 @@ impl Daemon {
                 // Heard by the feed already.
                 FromWorker::Ready => {}
                 FromWorker::Judged { gate, client, mut findings, verdict } => {
-                    if self.bans.covering(client.to_canonical()).is_some() {
+                    if self.may_have_been_silenced(client.to_canonical()) {
                         // Answers of a banned client are dropped before anybody sees them: silence says nothing.
                         findings.retain(|finding| finding.outcome.is_open());
                     }

@@ -19,6 +19,7 @@ pub(super) use worker::{HEARD_MAX, WORKER};
 use super::troubles::Trouble;
 use super::{Daemon, now};
 use crate::log::whole;
+use banned::Lifted;
 use fast_path::Admitted;
 use glacis_control::gate::{GateStatus, parts};
 use glacis_control::report::WorkerStatus;
@@ -53,6 +54,7 @@ pub(super) struct Gates {
     /// Backends out of service, with the reason.
     down: BTreeMap<(String, SocketAddr), String>,
     admitted: Admitted,
+    lifted: Lifted,
     tallies: Tallies,
     tests: Tests,
     /// Events that may still be written in this tick.
@@ -85,6 +87,7 @@ impl Gates {
             configured: None,
             down: BTreeMap::new(),
             admitted: Admitted::default(),
+            lifted: Lifted::default(),
             tallies: Tallies::default(),
             tests: Tests::default(),
             events_left: EVENTS_PER_TICK,
