@@ -35,8 +35,8 @@ fn the_worker_looks_at_probed_ports_and_reaches_backends_and_nothing_else() {
         ("[2001:db8:7::9]:80", true, false),
         ("203.0.113.9:81", false, false),
         ("[2001:db8:7::9]:81", false, false),
-        // A rule of the policy holds for everybody.
-        ("203.0.113.9:7000", true, true),
+        // What the policy opens to the host is not the worker's.
+        ("203.0.113.9:7000", false, true),
         ("10.0.2.30:8443", true, false),
         ("10.0.2.31:25", true, false),
         ("[fd00:2::30]:8443", true, false),
