@@ -277,14 +277,21 @@ fn p17_nothing_inside_the_sandbox_can_be_opened_executed_or_reached() {
     let output = Command::new(glacis()).args(["worker", "selftest"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let outcome = |worker: &str, attempt: &str| {
+        let found = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut found = found.filter(|words| words[..3] == [worker, attempt, "all"]);
+        found.next().unwrap_or_else(|| panic!("{worker} {attempt}: {text}"))[3..].join(" ")
+    };
     for attempt in ["open-file", "inet-socket", "execute", "fork", "signal-parent", "executable-memory"] {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(attempt))
-            .unwrap_or_else(|| panic!("{attempt}: {text}"));
-        assert!(line.contains("killed by SIGSYS"), "{line}");
+        assert_eq!(outcome("status", attempt), "killed by SIGSYS ok", "{attempt}");
     }
-    assert!(text.lines().any(|line| line.starts_with("allocate ") && line.contains("succeeded")), "{text}");
+    for attempt in ["bind", "datagram-socket", "execute", "fork", "signal-parent", "executable-memory"] {
+        assert_eq!(outcome("gate", attempt), "killed by SIGSYS ok", "{attempt}");
+    }
+    assert_eq!(outcome("gate", "open-file"), "refused ok");
+    for (worker, attempt) in [("status", "allocate"), ("gate", "connect"), ("gate", "thread")] {
+        assert_eq!(outcome(worker, attempt), "succeeded ok", "{worker} {attempt}");
+    }
 }
 
 #[test]
