@@ -122,7 +122,8 @@ pub struct GateStatus {
     pub relaying: u64,
     /// Connections that wait for a verdict now.
     pub waiting: u64,
-    /// By name, in a fixed order; every connection counts as `accepted` and then under one other name.
+    /// By name, in a fixed order; every connection counts as `accepted`, and at its end under exactly one of the ends
+    /// that docs/gate.md lists. What it counts as on the way overlaps.
     pub counters: Vec<(String, u64)>,
     /// Relayed payload.
     pub bytes_to_backends: u64,
