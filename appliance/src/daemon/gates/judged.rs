@@ -5,7 +5,7 @@ use super::{Gates, latest_end};
 use crate::storage::Storage;
 use glacis_control::gate::{Finding, Verdict};
 use glacis_control::{Ban, BanReason, ClientRecord, EventKind, UnixMillis};
-use glacis_gate::book::{Judgement, judge};
+use glacis_gate::book::{Book, Judgement, judge};
 use glacis_gate::feed::FromWorker;
 use glacis_plan::gate::{GateMode, GatePlan};
 use ipnet::IpNet;
@@ -78,7 +78,7 @@ impl Daemon {
         let down = down.map(|cause| cause.chars().take(CAUSE_CHARS_MAX).collect::<String>());
         turn.backends = true;
         // A backend that comes and goes all the time is told by the status.
-        let is_told = self.gates.may_tell();
+        let is_told = may_tell(&mut self.gates.events_left);
         let event = if let Some(cause) = down {
             tracing::warn!(gate, %address, cause, "a backend is out of service");
             self.gates.down.insert(key, cause.clone());
@@ -108,13 +108,6 @@ impl Daemon {
 }
 
 impl Gates {
-    /// Whether there is room for another event in this tick.
-    const fn may_tell(&mut self) -> bool {
-        let may = self.events_left > 0;
-        self.events_left = self.events_left.saturating_sub(1);
-        may
-    }
-
     /// Learns what a look found, as far as the policy asked for it.
     #[expect(clippy::too_many_arguments, reason = "the parts of one message, and where they go")]
     fn take_judged(
@@ -128,13 +121,15 @@ impl Gates {
         turn: &mut Turn,
     ) {
         // A reload may have taken the gate away meanwhile.
-        let Some(plan) = self.plan(gate).cloned() else { return };
+        let Some(plan) = self.configured.as_ref().and_then(|configured| configured.plan(gate)) else {
+            return;
+        };
         let client = client.to_canonical();
-        let findings = credible(&plan, findings, at);
+        let findings = credible(plan, findings, at);
         if findings.is_empty() || client.is_loopback() || client.is_unspecified() {
             return;
         }
-        self.learn(store, client, &findings, at, turn);
+        learn(&mut self.book, store, client, &findings, at, turn);
         // The core judges by itself; the worker's word only tells that it judged.
         let Judgement::Denied { port, outcome, .. } =
             judge(self.book.get(client), &plan.ports, plan.prove, at)
@@ -145,7 +140,7 @@ impl Gates {
             return;
         }
         let admitted = plan.mode == GateMode::Detect;
-        if self.may_tell() {
+        if may_tell(&mut self.events_left) {
             tracing::info!(gate, %client, port, outcome = outcome.name(), admitted, "client with an open port");
             turn.found.push(EventKind::ClientFound {
                 gate: plan.name.clone(),
@@ -157,35 +152,19 @@ impl Gates {
         }
         let holds = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
         // Whom the policy never has looked at cannot be found by looking.
-        let on_open =
-            plan.on_open.filter(|on_open| !admitted && !holds(&plan.ignore) && !holds(&on_open.never));
+        let on_open = plan
+            .on_open
+            .as_ref()
+            .filter(|on_open| !admitted && !holds(&plan.ignore) && !holds(&on_open.never));
         if let Some(on_open) = on_open {
             turn.bans.push(Ban {
                 source: IpNet::from(client),
                 since: at,
                 until: on_open.block.map(|span| at.plus(span)),
-                reason: BanReason::Gate { gate: plan.name, port, outcome },
+                reason: BanReason::Gate { gate: plan.name.clone(), port, outcome },
                 author: AUTHOR.to_owned(),
             });
         }
-    }
-
-    /// Into the book and the store; clients that had to make room are forgotten in both.
-    fn learn(
-        &mut self,
-        store: &Storage,
-        client: IpAddr,
-        findings: &[Finding],
-        seen: UnixMillis,
-        turn: &mut Turn,
-    ) {
-        let evicted = self.book.learn(client, findings, seen);
-        if let Some(record) = self.book.get(client) {
-            store.learn_client(record.clone());
-        }
-        turn.clients.push(client);
-        turn.clients.extend(&evicted);
-        turn.evicted.extend(evicted);
     }
 
     /// Learns what another appliance knows. Returns whom it knows something new of.
@@ -210,7 +189,7 @@ impl Gates {
             if findings.is_empty() || client.is_loopback() || client.is_unspecified() {
                 continue;
             }
-            self.learn(store, client, &findings, record.seen.min(at), &mut turn);
+            learn(&mut self.book, store, client, &findings, record.seen.min(at), &mut turn);
             if self.book.get(client) != before.as_ref() {
                 news.push(client);
             }
@@ -218,6 +197,31 @@ impl Gates {
         store.forget_clients(turn.evicted);
         news
     }
+}
+
+/// Into the book and the store; clients that had to make room are forgotten in both.
+fn learn(
+    book: &mut Book,
+    store: &Storage,
+    client: IpAddr,
+    findings: &[Finding],
+    seen: UnixMillis,
+    turn: &mut Turn,
+) {
+    let evicted = book.learn(client, findings, seen);
+    if let Some(record) = book.get(client) {
+        store.learn_client(record.clone());
+    }
+    turn.clients.push(client);
+    turn.clients.extend(&evicted);
+    turn.evicted.extend(evicted);
+}
+
+/// Whether there is room for another event in this tick.
+const fn may_tell(events_left: &mut u32) -> bool {
+    let may = *events_left > 0;
+    *events_left = events_left.saturating_sub(1);
+    may
 }
 
 /// Findings at ports that the gate names, none of which holds longer than the policy says.

@@ -69,6 +69,12 @@ struct Configured {
     countries: Option<FileIdentity>,
 }
 
+impl Configured {
+    fn plan(&self, gate: &str) -> Option<&GatePlan> {
+        self.gates.iter().find(|plan| plan.name == gate)
+    }
+}
+
 /// Tells whether a file is still the same: device, inode, and when it was written, in nanoseconds.
 type FileIdentity = (u64, u64, i64);
 
@@ -120,7 +126,7 @@ impl Gates {
     }
 
     fn plan(&self, gate: &str) -> Option<&GatePlan> {
-        self.configured.as_ref()?.gates.iter().find(|plan| plan.name == gate)
+        self.configured.as_ref()?.plan(gate)
     }
 
     /// Tells the worker its gates, with their sockets.
