@@ -120,8 +120,7 @@ impl Daemon {
         let at = now();
         let (bans, lifted) = (entered.bans.clone(), entered.lifted.clone());
         let mut ops = bans::enforce_all(&bans, &lifted, at);
-        ops.extend(self.gates_ban(&bans));
-        self.gates_lift(&lifted);
+        ops.extend(self.gates_ban(&bans, &lifted));
         let copy = move |tc: &mut TcProgram| {
             lifted.iter().try_for_each(|source| tc.unban(*source).map(drop))?;
             let clock = MonotonicTime::now();
@@ -229,7 +228,7 @@ impl Daemon {
         self.store
             .forgive(self.offences.strike(&source).map(|offences| offences.source).into_iter().collect());
         let lifted = self.enforce(bans::lift(&source), move |tc| tc.unban(source).map(drop)).await;
-        self.gates_lift(&[source]);
+        self.gates_lift(&[source]).await;
         match lifted {
             Ok(()) => Reply::Unblocked { was_blocked },
             Err(refusal) => Reply::Refused { refusal },
@@ -256,7 +255,7 @@ impl Daemon {
         let lifted = self
             .enforce(ops, move |tc| copied.iter().try_for_each(|source| tc.unban(*source).map(drop)))
             .await;
-        self.gates_lift(&sources);
+        self.gates_lift(&sources).await;
         if let Err(refusal) = lifted {
             tracing::warn!(%refusal, "ended bans are lifted with the next load");
         }

@@ -118,6 +118,12 @@ fn b20_a_ban_ends_it() {
     assert!(scene.try_connect(CLIENT, GATE, Duration::from_secs(2)).is_err(), "a banned client gets in");
     assert_eq!(scene.talk(OTHER, GATE, "hello"), "hello");
     assert_eq!(backend.count(), 3);
+
+    // When it is over, the client gets its way back.
+    assert!(!set_elements(&daemon, CLIENTS4).contains_key(CLIENT));
+    daemon.ask(&["unblock", CLIENT]);
+    assert_eq!(scene.talk(CLIENT, GATE, "hello"), "hello");
+    eventually("the kernel leads it again", SOON, || set_elements(&daemon, CLIENTS4).contains_key(CLIENT));
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Book {
     }
 
     /// Clients of whom something is known, ascending.
-    fn within(&self, network: &IpNet) -> Vec<IpAddr> {
+    pub fn within(&self, network: &IpNet) -> Vec<IpAddr> {
         let network = canonical(network);
         let those = self.records.range(network.network()..=network.broadcast());
         those.map(|(client, _)| *client).collect()

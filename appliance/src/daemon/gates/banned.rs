@@ -4,7 +4,8 @@
 //! and silence would be remembered as clean. So banned clients are not looked at, also where a front names them, and what
 //! was seen of them since is doubted.
 
-use super::super::Daemon;
+use super::super::{Daemon, now};
+use super::HEARD_MAX;
 use glacis_control::{Ban, UnixMillis};
 use glacis_plan::nft::Op;
 use ipnet::IpNet;
@@ -38,10 +39,11 @@ impl Lifted {
 }
 
 impl Daemon {
-    /// Takes banned clients out of the fast paths, by the steps that are returned, and tells the worker of them.
-    pub(in crate::daemon) fn gates_ban(&mut self, bans: &[Ban]) -> Vec<Op> {
+    /// Takes banned clients out of the fast paths, by the steps that are returned, and tells the worker of them. Those that
+    /// are `replaced` have a wider ban in their place.
+    pub(in crate::daemon) fn gates_ban(&mut self, bans: &[Ban], replaced: &[IpNet]) -> Vec<Op> {
         let added: Vec<(IpNet, UnixMillis)> = bans.iter().map(|ban| (ban.source, ban.since)).collect();
-        self.gates.tell_bans(&added, &[]);
+        self.gates.tell_bans(&added, replaced);
         let doubted: Vec<IpAddr> =
             added.iter().flat_map(|(source, since)| self.gates.book.doubt(source, *since)).collect();
         let (kept, gone): (Vec<IpAddr>, Vec<IpAddr>) =
@@ -53,10 +55,17 @@ impl Daemon {
         self.gates.leave(bans)
     }
 
-    /// Lets the worker look at them again. To be called when the kernel lets them through.
-    pub(in crate::daemon) fn gates_lift(&mut self, sources: &[IpNet]) {
+    /// Lets the worker look at them again, and the kernel lead those who were clean before. To be called when the kernel lets
+    /// them through.
+    pub(in crate::daemon) async fn gates_lift(&mut self, sources: &[IpNet]) {
         self.gates.lifted.remember(sources);
         self.gates.tell_bans(&[], sources);
+        let known = sources.iter().flat_map(|source| self.gates.book.within(source));
+        let known: Vec<IpAddr> = known.filter(|client| self.bans.covering(*client).is_none()).collect();
+        for clients in known.chunks(HEARD_MAX) {
+            let ops = self.gates.follow(clients, now());
+            self.commit_gate_ops(ops).await;
+        }
     }
 
     /// Whether the kernel may have dropped the answers of a client while it was looked at.

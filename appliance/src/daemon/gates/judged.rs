@@ -3,7 +3,7 @@
 use super::super::{Daemon, now};
 use super::{Gates, latest_end};
 use crate::storage::Storage;
-use glacis_control::gate::{Finding, Verdict};
+use glacis_control::gate::{Finding, PortOutcome, Verdict};
 use glacis_control::{Ban, BanReason, ClientRecord, EventKind, UnixMillis};
 use glacis_gate::book::{Book, Judgement, judge};
 use glacis_gate::feed::FromWorker;
@@ -41,8 +41,9 @@ impl Daemon {
                 FromWorker::Ready => {}
                 FromWorker::Judged { gate, client, mut findings, verdict } => {
                     if self.may_have_been_silenced(client.to_canonical()) {
-                        // Answers of a banned client are dropped before anybody sees them: silence says nothing.
-                        findings.retain(|finding| finding.outcome.is_open());
+                        // Answers of a banned client are dropped before anybody sees them: silence says nothing. What was
+                        // answered was let through.
+                        findings.retain(|finding| finding.outcome != PortOutcome::Silent);
                     }
                     self.gates.take_judged(&self.store, &gate, client, findings, verdict, at, &mut turn);
                 }
@@ -238,7 +239,6 @@ fn credible(plan: &GatePlan, mut findings: Vec<Finding>, at: UnixMillis) -> Vec<
 mod tests {
     use super::super::sample;
     use super::*;
-    use glacis_control::PortOutcome;
     use std::time::Duration;
 
     const NOW: UnixMillis = UnixMillis(1_000_000_000);
